@@ -1,0 +1,107 @@
+"""What surrounds a pipeline: where things are, which image runs, how long to wait.
+
+A pipeline document says what a pipeline *is* and is the same everywhere; settings say where it
+runs. They come from the environment (``PENSTOCK_…``), so that a pod, a laptop and CI set them
+alike. Secrets are not settings: a back-end reads them itself, from the variables its module names,
+and never shows them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from penstock.errors import SpecError
+
+IMAGE = "ghcr.io/penstock/penstock:0.1.0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where a pipeline runs."""
+
+    image: str = IMAGE
+    """The one image, for the tick, the components and the predictor. The tag is the version of
+    this checkout."""
+    store: str = ""
+    """Artifact store: a folder or ``s3://bucket/prefix``; empty is ``<out>/store``, which needs
+    nothing installed."""
+    schemas: Path | None = None
+    """Folder of CRD files (KServe, Argo) that manifests are held against; none skips that check
+    off a cluster."""
+    prometheus_url: str = ""
+    """Where load is read on a cluster; the local cluster's own gateway needs none."""
+    solver: str = "auto"
+    """``glpk``, ``highs`` or ``exhaustive``; ``auto`` takes GLPK when ``glpsol`` is there."""
+    solver_time_limit_s: float = 10.0
+    """A tick must end before the next one; plans of ten stages take a fraction of a second."""
+    ready_timeout_s: float = 120.0
+    """How long a new variant may take to become ready before the switch is taken back."""
+    autoscaling: str = "none"
+    """``none``: the plan owns the replicas; ``hpa``: KServe's HPA moves within the plan's band."""
+    service_account: str = "penstock"
+    """Service account of the serving pods: it is the one that may read the artifact store's
+    secret."""
+    shared: Path | None = None
+    """Folder of public data sets (load trace, Fashion-MNIST); without it the project's generators
+    serve."""
+
+
+VARIABLES: Mapping[str, str] = {f.name: f"PENSTOCK_{f.name.upper()}" for f in fields(Settings)}
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read settings from environment variables.
+
+    Raises:
+        SpecError: with every variable that can't be used.
+    """
+    found: dict[str, Any] = {}
+    faults: list[str] = []
+    for name, variable in VARIABLES.items():
+        text = environment.get(variable, "").strip()
+        if not text:
+            continue
+        try:
+            found[name] = _READERS.get(name, str)(text)
+        except ValueError as err:
+            faults.append(f"{variable}: {err}")
+    if faults:
+        raise SpecError("environment", faults)
+    return Settings(**found)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 86_400:
+        raise ValueError(f"must be seconds above 0 and below a day, got {text}")
+    return value
+
+
+def _one_of(*known: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"must be one of {', '.join(known)}, got {text!r}")
+        return text
+
+    return read
+
+
+def _folder(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"must be a folder, and {text!r} is none")
+    return path
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "schemas": _folder,
+    "shared": _folder,
+    "solver": _one_of("auto", "glpk", "highs", "exhaustive"),
+    "autoscaling": _one_of("none", "hpa"),
+    "solver_time_limit_s": _seconds,
+    "ready_timeout_s": _seconds,
+}

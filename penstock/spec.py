@@ -1,0 +1,300 @@
+"""The pipeline document: YAML text to ``Pipeline`` and back.
+
+Every fault is told with its path, all of them in one answer.
+
+The document's shape is declared once, as pydantic models; they know types and bounds, the domain
+knows what makes sense together. A user fixes a document in one round: faults of both kinds are
+collected before anything is raised.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from penstock.domain import (
+    AccuracyMode,
+    Adaptation,
+    Mode,
+    Objective,
+    Pipeline,
+    Slo,
+    Stage,
+    Variant,
+)
+from penstock.errors import DomainError, SpecError
+
+API_VERSION = "penstock.dev/v1"
+MAX_BYTES = 1_000_000
+"""A pipeline document is written by hand; a megabyte is a mistake or an attack."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=50)]
+"""Names become parts of Kubernetes names, so they follow the strictest rule, KServe's."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
+Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Metadata(_Document):
+    name: Name
+    namespace: Name = "default"
+
+
+class _Variant(_Document):
+    name: Name
+    artifact: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=64)] = (1,)
+    cpu_cores: Positive = 1.0
+    memory_mib: Count = 512
+    accuracy: Share | None = None
+
+
+class _Stage(_Document):
+    name: Name
+    task: str = ""
+    min_replicas: Annotated[int, Field(ge=0, le=1000, strict=True)] = 1
+    max_replicas: Annotated[int, Field(ge=1, le=1000, strict=True)] = 8
+    visit_ratio: Positive = 1.0
+    variants: Annotated[tuple[_Variant, ...], Field(min_length=1, max_length=200)]
+
+
+class _Slo(_Document):
+    latency_s: Positive
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
+
+
+class _Objective(_Document):
+    mode: AccuracyMode = AccuracyMode.PRODUCT
+    accuracy_weight: NotNegative = 10.0
+    cost_weight: NotNegative = 0.5
+    batch_weight: NotNegative = 1e-6
+
+
+class _Adaptation(_Document):
+    mode: Mode = Mode.APPLY
+    interval_s: Positive = 60.0
+    step_s: Positive = 10.0
+    window_steps: Count = 12
+    horizon_steps: Count = 2
+    headroom: NotNegative = 0.1
+    min_gain: NotNegative = 0.02
+    cooldown_s: NotNegative = 60.0
+    history: Count = 50
+
+
+class _Spec(_Document):
+    slo: _Slo
+    objective: _Objective = _Objective()
+    adaptation: _Adaptation = _Adaptation()
+    max_cores: Positive | None = None
+    stages: Annotated[tuple[_Stage, ...], Field(min_length=1, max_length=200)]
+
+
+class _PipelineDocument(_Document):
+    apiVersion: Literal["penstock.dev/v1"]  # noqa: N815 - Kubernetes spells it so
+    kind: Literal["Pipeline"]
+    metadata: _Metadata
+    spec: _Spec
+
+
+def read_pipeline(path: Path) -> Pipeline:
+    """Read a pipeline from a YAML file.
+
+    Raises:
+        SpecError: the file can't be read or has faults; all of them are listed with their paths.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as err:
+        raise SpecError(str(path), [f"can't be read: {err.strerror or err}"]) from err
+    if len(raw) > MAX_BYTES:
+        raise SpecError(str(path), [f"has {len(raw)} bytes, at most {MAX_BYTES} are read"])
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as err:
+        raise SpecError(str(path), [f"is not UTF-8 text: {err}"]) from err
+    return parse_pipeline(text, source=str(path))
+
+
+def parse_pipeline(text: str, *, source: str = "pipeline") -> Pipeline:
+    """Parse YAML text into a pipeline.
+
+    Raises:
+        SpecError: with every fault found, each as ``spec.stages[1].variants[0].batch_sizes[2]:
+        what is wrong``.
+    """
+    try:
+        document = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as err:
+        raise SpecError(source, [f"is not YAML: {_one_line(err)}"]) from err
+    if not isinstance(document, Mapping):
+        raise SpecError(source, [f"must be a mapping, got {type(document).__name__}"])
+    try:
+        parsed = _PipelineDocument.model_validate(document)
+    except ValidationError as err:
+        raise SpecError(source, [*_shape_faults(err), *_sense(document)]) from err
+    faults = list(_sense(document))
+    if faults:
+        raise SpecError(source, faults)
+    return _to_domain(parsed, source)
+
+
+def format_pipeline(pipeline: Pipeline) -> str:
+    """Write a pipeline as YAML text that ``parse_pipeline`` reads back to an equal value."""
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": "Pipeline",
+        "metadata": {"name": pipeline.name, "namespace": pipeline.namespace},
+        "spec": {
+            "slo": {"latency_s": pipeline.slo.latency_s, "quantile": pipeline.slo.quantile},
+            **({} if pipeline.max_cores is None else {"max_cores": pipeline.max_cores}),
+            "objective": _plain(_Objective, pipeline.objective),
+            "adaptation": _plain(_Adaptation, pipeline.adaptation),
+            "stages": [_stage_document(s) for s in pipeline.stages],
+        },
+    }
+    return yaml.safe_dump(document, sort_keys=False, width=100)
+
+
+def _stage_document(stage: Stage) -> dict[str, Any]:
+    plain = _plain(_Stage, stage)
+    plain["variants"] = [
+        {k: v for k, v in _plain(_Variant, one).items() if v is not None} for one in stage.variants
+    ]
+    return plain
+
+
+def _plain(model: type[_Document], value: object) -> dict[str, Any]:
+    """Read the model's fields off a domain value, as what YAML can say."""
+    fields = {name: getattr(value, name) for name in model.model_fields}
+    return {
+        k: str(v) if isinstance(v, AccuracyMode | Mode) else list(v) if isinstance(v, tuple) else v
+        for k, v in fields.items()
+    }
+
+
+def _to_domain(document: _PipelineDocument, source: str) -> Pipeline:
+    spec = document.spec
+    try:
+        return Pipeline(
+            name=document.metadata.name,
+            namespace=document.metadata.namespace,
+            slo=Slo(**spec.slo.model_dump()),
+            objective=Objective(**spec.objective.model_dump()),
+            adaptation=Adaptation(**spec.adaptation.model_dump()),
+            max_cores=spec.max_cores,
+            stages=tuple(
+                Stage(
+                    **stage.model_dump(exclude={"variants"}),
+                    variants=tuple(Variant(**v.model_dump()) for v in stage.variants),
+                )
+                for stage in spec.stages
+            ),
+        )
+    except DomainError as err:  # a rule of the domain that _sense does not know yet
+        raise SpecError(source, [str(err)]) from err
+
+
+def _sense(document: Mapping[str, Any]) -> list[str]:
+    """Find what is wrong between fields, on the raw document: told beside faults within fields."""
+    spec = document.get("spec")
+    stages = spec.get("stages") if isinstance(spec, Mapping) else None
+    if not isinstance(stages, list):
+        return []
+    faults = list(_repeats("spec.stages", stages))
+    for i, stage in enumerate(stages):
+        if not isinstance(stage, Mapping):
+            continue
+        path = f"spec.stages[{i}]"
+        low, high = stage.get("min_replicas", 1), stage.get("max_replicas", 8)
+        if isinstance(low, int) and isinstance(high, int) and low > high >= 1:
+            faults.append(f"{path}.min_replicas: must be at most max_replicas ({high}), got {low}")
+        variants = stage.get("variants")
+        if isinstance(variants, list):
+            faults.extend(_repeats(f"{path}.variants", variants))
+            faults.extend(_unsorted_batches(path, variants))
+    return faults
+
+
+def _repeats(path: str, entries: list[Any]) -> Iterator[str]:
+    first: dict[str, int] = {}
+    for i, entry in enumerate(entries):
+        name = entry.get("name") if isinstance(entry, Mapping) else None
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            yield f"{path}[{i}].name: {name!r} is already the name of {path}[{first[name]}]"
+        first.setdefault(name, i)
+
+
+def _unsorted_batches(path: str, variants: list[Any]) -> Iterator[str]:
+    for i, variant in enumerate(variants):
+        sizes = variant.get("batch_sizes") if isinstance(variant, Mapping) else None
+        if not isinstance(sizes, list) or not all(isinstance(b, int) for b in sizes):
+            continue
+        if sorted(set(sizes)) != sizes:
+            yield f"{path}.variants[{i}].batch_sizes: must rise without repeats, got {sizes}"
+
+
+def _shape_faults(err: ValidationError) -> list[str]:
+    """Put pydantic's findings in our words: ``path: what must be, what was got``."""
+    errors = err.errors()
+    inner = [e["loc"] for e in errors]
+    return [
+        f"{_path(e['loc'])}: {_words(e['type'], e['msg'])}{_got(e['type'], e.get('input'))}"
+        for e in errors
+        # a list whose every entry is faulty is also called too short: that would lead astray
+        if not any(len(loc) > len(e["loc"]) and loc[: len(e["loc"])] == e["loc"] for loc in inner)
+    ]
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return path.lstrip(".") or "document"
+
+
+def _words(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "no such key"
+    if kind == "missing":
+        return "is missing"
+    message = message[0].lower() + message[1:]
+    return re.sub(r"^(input|value|string|tuple) should ", "must ", message)
+
+
+def _got(kind: str, found: object) -> str:
+    if kind in {"missing", "extra_forbidden"} or isinstance(found, Mapping | list):
+        return ""
+    return f", got {found!r}"[:120]
+
+
+def _one_line(err: yaml.YAMLError) -> str:
+    return " ".join(str(err).split())
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    "while reading a mapping",
+                    node.start_mark,
+                    f"key {key.value!r} is given twice",
+                    key.start_mark,
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
