@@ -4,9 +4,10 @@ BENCH   ?= all
 VENV    := .venv
 RUN     := $(VENV)/bin
 export PENSTOCK_SHARED ?= $(wildcard ../shared)
+export PENSTOCK_SCHEMAS ?= $(wildcard $(PENSTOCK_SHARED)/data/kserve)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test unit ci lint format types layers spelling lock clean
+.PHONY: help setup setup-dev demo test unit ci lint format types layers golden golden-check spelling lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -17,13 +18,16 @@ setup: ## virtual environment, pinned dependencies, GLPK where it may be install
 setup-dev:
 	@scripts/setup.sh dev
 
+demo: setup ## the main job on this machine: models, profiles, plan, real load, a report (EXAMPLE=fashion for the larger one)
+	$(RUN)/penstock demo examples/$(EXAMPLE)/pipeline.yaml
+
 test: setup-dev ## all tests
 	$(RUN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
 
 unit: setup-dev ## the quick ones: no process, no socket
 	$(RUN)/python -m pytest -n 2 -m "not slow" tests/unit tests/properties tests/regressions
 
-ci: setup-dev lint types layers ## lint, types, layers
+ci: setup-dev lint types layers golden-check ## lint, types, layers, golden files
 
 lint:
 	$(RUN)/ruff check .
@@ -39,6 +43,13 @@ types:
 
 layers:
 	$(RUN)/lint-imports --no-cache
+
+golden: ## write the golden files anew; review them as a diff
+	$(RUN)/python -m tests.golden.write
+
+golden-check: golden
+	@git diff --exit-code --stat -- tests/golden || { echo "golden files differ from what the code writes: review and commit them"; exit 1; }
+	@test -z "$$(git ls-files --others --exclude-standard tests/golden)" || { echo "new golden files: commit them"; exit 1; }
 
 bench: setup-dev ## benchmarks; results in bench/results (BENCH=name for one)
 	$(RUN)/python -m bench $(BENCH)

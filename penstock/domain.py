@@ -9,6 +9,7 @@ here reads a file, a clock or the network.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -148,10 +149,12 @@ class Adaptation:
     """How often and how willingly the running plan is changed.
 
     ``step_s`` is the length of one load sample, ``window_steps`` how many of them a forecast sees,
-    ``horizon_steps`` how many a plan must outlive (tick + solve + start of a replica). A plan that
-    costs less is taken only when it improves the objective by ``min_gain`` (share of the running
-    plan's objective) and ``cooldown_s`` has passed since the last change; a plan that is needed to
-    carry the forecast is taken at once.
+    ``horizon_steps`` how many a plan must outlive (tick + solve + start of a replica). A plan is
+    made for ``forecast_quantile`` of the forecast, plus ``headroom``. A plan that is better is
+    taken only when it improves the objective by ``min_gain`` (share of the running plan's) and
+    ``cooldown_s`` has passed since the last change; a plan that is needed to carry the forecast is
+    taken at once. ``history_speedup`` is how many seconds of the load history one second of this
+    pipeline stands for: 1 but for examples that live faster than the trace they learn from.
     """
 
     mode: Mode = Mode.APPLY
@@ -159,10 +162,12 @@ class Adaptation:
     step_s: float = 10.0
     window_steps: int = 12
     horizon_steps: int = 2
+    forecast_quantile: float = 0.9
     headroom: float = 0.1
     min_gain: float = 0.02
     cooldown_s: float = 60.0
     history: int = 50
+    history_speedup: float = 1.0
 
     def __post_init__(self) -> None:
         _positive("adaptation: interval_s", self.interval_s)
@@ -170,6 +175,11 @@ class Adaptation:
         _positive("adaptation: window_steps", self.window_steps)
         _positive("adaptation: horizon_steps", self.horizon_steps)
         _positive("adaptation: history", self.history)
+        _positive("adaptation: history_speedup", self.history_speedup)
+        _require(
+            0 < self.forecast_quantile < 1,
+            f"adaptation: forecast_quantile must lie in (0, 1), got {self.forecast_quantile}",
+        )
         for name in ("headroom", "min_gain", "cooldown_s"):
             value = getattr(self, name)
             _require(
@@ -355,6 +365,14 @@ class Forecast:
             self, "quantiles_rps", MappingProxyType(dict(sorted(self.quantiles_rps.items())))
         )
 
+    def at(self, quantile: float) -> float:
+        """Return the rate at the smallest known quantile that is at least ``quantile``.
+
+        Without such a quantile it is the highest of what is known, the point forecast included.
+        """
+        known = [rate for q, rate in self.quantiles_rps.items() if q >= quantile]
+        return known[0] if known else max([self.load_rps, *self.quantiles_rps.values()])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
@@ -362,7 +380,8 @@ class Option:
 
     ``latency_s`` is the stage's share of the end-to-end latency at the SLO's quantile (waiting and
     service); ``capacity_rps`` is what its replicas carry together, counted at the pipeline's
-    *entry* (visit ratio taken out).
+    *entry* (visit ratio taken out). ``max_wait_s`` is how long the predictor may hold a batch that
+    is not full; the latency counts on it.
     """
 
     stage: str
@@ -373,6 +392,7 @@ class Option:
     latency_s: float
     capacity_rps: float
     accuracy: float
+    max_wait_s: float = 0.0
 
     @property
     def cost_cores(self) -> float:
@@ -430,7 +450,9 @@ def _require(holds: bool, message: str) -> None:
 
 
 def _positive(what: str, value: float) -> None:
-    _require(math.isfinite(value) and value > 0, f"{what} must be finite and above 0, got {value}")
+    # a whole number too large for a float would make math.isfinite raise
+    holds = 0 < value <= sys.float_info.max
+    _require(holds, f"{what} must be finite and above 0, got {value}")
 
 
 def _share(what: str, value: float) -> None:

@@ -10,6 +10,7 @@
     │   ├── ArtifactError         an artifact that is missing, broken or would be overwritten
     │   ├── ManifestError         a manifest the cluster would refuse
     │   └── MissingToolError      a program or a package that has to be installed
+    ├── BrokenPromiseError        a plan that does not keep its promises: a defect, never applied
     └── RetryLaterError           the next tick may well succeed: exit code 3
         ├── SourceError           load data could not be had
         ├── ConflictError         somebody else wrote first
@@ -36,6 +37,10 @@ class UserError(PenstockError):
     """A person must act; trying again changes nothing."""
 
     exit_code = 2
+
+
+class BrokenPromiseError(PenstockError):
+    """A plan whose promises do not hold when they are recomputed: a defect, never applied."""
 
 
 class RetryLaterError(PenstockError):

@@ -87,10 +87,12 @@ class _Adaptation(_Document):
     step_s: Positive = 10.0
     window_steps: Count = 12
     horizon_steps: Count = 2
+    forecast_quantile: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.9
     headroom: NotNegative = 0.1
     min_gain: NotNegative = 0.02
     cooldown_s: NotNegative = 60.0
     history: Count = 50
+    history_speedup: Positive = 1.0
 
 
 class _Spec(_Document):

@@ -52,7 +52,7 @@ def profile(stage: str = "locate", variant: str = "small", **fields: Any) -> Pro
 
 
 def profile_table(of: Pipeline | None = None, **fields: Any) -> ProfileTable:
-    """Profiles for every variant of a pipeline: each next variant is 5 points better and twice as slow."""
+    """Profiles for every variant: each next one is 5 points better and twice as slow."""
     profiles = tuple(
         profile(
             s.name,

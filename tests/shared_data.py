@@ -11,9 +11,9 @@ import pytest
 def shared(relative: str) -> Path:
     """Return a path below ``PENSTOCK_SHARED`` (default ``../shared``).
 
-    A laptop without the data skips the test; in CI it fails, so that a test can't quietly stop running.
+    A laptop without the data skips the test; in CI it fails: a test can't quietly stop running.
     """
-    root = Path(os.environ.get("PENSTOCK_SHARED", Path(__file__).parents[2] / "shared"))
+    root = Path(os.environ.get("PENSTOCK_SHARED") or Path(__file__).parents[2] / "shared")
     path = root / relative
     if not path.exists():
         message = f"{path} is not there; set PENSTOCK_SHARED to the folder that holds {relative}"

@@ -111,3 +111,16 @@ def test_an_empty_load_has_a_last_rate_of_zero() -> None:
 
 def test_the_horizon_is_steps_times_their_length() -> None:
     assert Adaptation(step_s=2.0, horizon_steps=5).horizon_s == 10.0
+
+
+@pytest.mark.parametrize(
+    ("quantile", "rate"), [(0.5, 10.0), (0.6, 14.0), (0.9, 14.0), (0.99, 14.0)]
+)
+def test_a_forecast_between_quantiles_takes_the_higher_one(quantile: float, rate: float) -> None:
+    quantiles = {0.9: 14.0, 0.5: 10.0}
+    made = Forecast(load_rps=9.0, horizon_s=1.0, forecaster="x", quantiles_rps=quantiles)
+    assert made.at(quantile) == rate
+
+
+def test_a_forecast_without_quantiles_is_its_point() -> None:
+    assert Forecast(load_rps=9.0, horizon_s=1.0, forecaster="x").at(0.99) == 9.0

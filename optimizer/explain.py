@@ -1,0 +1,220 @@
+"""Why no plan exists, and what comes nearest: values in, words and numbers out, no solver.
+
+Whether *any* choice keeps the limits needs no objective: stage by stage, only the ways to be faster
+or cheaper than every other way are carried along (label setting), which is exact and takes
+milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from optimizer.options import StageOptions, exceeds
+from optimizer.problem import Problem, build_problem
+
+if TYPE_CHECKING:
+    from penstock.domain import Option, Pipeline, ProfileTable
+
+_BOUNDLESS_S = 1e9
+_MORE_REPLICAS = 8
+_LOAD_GRAIN = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """A way through the first stages: the latency on each path so far, the cores, the options."""
+
+    latencies_s: tuple[float, ...]
+    cores: float
+    choices: tuple[int, ...]
+
+
+def fastest(problem: Problem) -> tuple[int, ...]:
+    """Return the choice whose slowest path is fastest within ``max_cores``; () when there is none.
+
+    The SLO plays no part, except that the problem's options each keep it.
+    """
+    limit = problem.max_cores
+    labels = [_Label((0.0,) * len(problem.paths), 0.0, ())]
+    for s, stage in enumerate(problem.stages):
+        on_path = [s in path for path in problem.paths]
+        longer = (
+            _extended(label, o, option, on_path=on_path, counts_cores=limit is not None)
+            for label in labels
+            for o, option in enumerate(stage.options)
+        )
+        labels = _undominated(k for k in longer if limit is None or not exceeds(k.cores, limit))
+    return min(labels, key=lambda k: max(k.latencies_s)).choices if labels else ()
+
+
+def is_feasible(problem: Problem) -> bool:
+    """Whether some choice keeps the SLO and ``max_cores``."""
+    choices = fastest(problem)
+    return bool(choices) and problem.is_feasible(problem.chosen(choices))
+
+
+def without_slo(pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline with a latency objective that everything keeps."""
+    return replace(pipeline, slo=replace(pipeline.slo, latency_s=_BOUNDLESS_S))
+
+
+def highest_load_rps(pipeline: Pipeline, table: ProfileTable, load_rps: float) -> float | None:
+    """Return the highest load [req/s] below ``load_rps`` that a plan can serve, to 0.5 %.
+
+    ``None`` when there is no plan even without load. Found by bisection.
+    """
+    if not is_feasible(build_problem(pipeline, table, 0.0)):
+        return None
+    low, high = 0.0, load_rps
+    while high - low > _LOAD_GRAIN * high:
+        middle = (low + high) / 2
+        if is_feasible(build_problem(pipeline, table, middle)):
+            low = middle
+        else:
+            high = middle
+        if high < 1e-6:
+            break
+    return low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """The limits that keep a load from being served, by path in the spec.
+
+    With ``together`` all of them have to give way, without it each one is enough alone.
+    """
+
+    paths: tuple[str, ...]
+    together: bool = False
+
+
+def binding_limits(pipeline: Pipeline, table: ProfileTable, load_rps: float) -> Binding:
+    """Return the limits of an infeasible pipeline that would have to give way.
+
+    A limit gives way when the SLO or ``max_cores`` goes, or a stage may have eight times the
+    replicas. When none is enough alone, a set is returned from which none can be left out; when not
+    even all are enough, all.
+    """
+    limits = _limits(pipeline)
+
+    def helps(paths: Sequence[str]) -> bool:
+        return is_feasible(build_problem(_relaxed(pipeline, paths), table, load_rps))
+
+    alone = tuple(path for path in limits if helps([path]))
+    if alone:
+        return Binding(paths=alone)
+    needed = limits
+    for path in limits if helps(limits) else ():
+        fewer = tuple(p for p in needed if p != path)
+        needed = fewer if helps(fewer) else needed
+    return Binding(paths=needed, together=True)
+
+
+def explanation(
+    pipeline: Pipeline,
+    table: ProfileTable,
+    load_rps: float,
+    *,
+    binding: Binding,
+    served_rps: float | None,
+) -> str:
+    """Return one sentence: what was asked, what comes nearest, what to raise.
+
+    ``served_rps`` is the highest load that can be served, ``None`` when there is none.
+    """
+    asked = f"no plan serves {load_rps:g} req/s within {_seconds(pipeline.slo.latency_s)}"
+    if pipeline.max_cores is not None:
+        asked += f" and {pipeline.max_cores:g} cores"
+    joint = " and " if binding.together else " or "
+    advice = "raise " + joint.join(_advice(path, pipeline) for path in binding.paths)
+    if served_rps:
+        advice = f"{_rate(served_rps)} could be served; {advice}"
+    problem = build_problem(without_slo(pipeline), table, load_rps)
+    choices = fastest(problem)
+    if not choices:
+        return f"{asked}; {_out_of_reach(problem)}; {advice}"
+    chosen = problem.chosen(choices)
+    slowest = max(chosen, key=lambda o: o.latency_s)
+    return (
+        f"{asked}; the nearest takes {_seconds(problem.latency_s(chosen))} "
+        f"(stage {slowest.stage!r} alone {_seconds(slowest.latency_s)}); {advice}"
+    )
+
+
+def _extended(
+    label: _Label, index: int, option: Option, *, on_path: Sequence[bool], counts_cores: bool
+) -> _Label:
+    return _Label(
+        latencies_s=tuple(
+            latency_s + option.latency_s * on
+            for latency_s, on in zip(label.latencies_s, on_path, strict=True)
+        ),
+        cores=label.cores + option.cost_cores if counts_cores else 0.0,
+        choices=(*label.choices, index),
+    )
+
+
+def _undominated(labels: Iterable[_Label]) -> list[_Label]:
+    kept: list[_Label] = []
+    for label in sorted(labels, key=lambda k: (k.cores, k.latencies_s)):
+        # The one kept last has the most cores so far and so, most likely, the lowest latency.
+        if not any(
+            all(a <= b for a, b in zip(k.latencies_s, label.latencies_s, strict=True))
+            for k in reversed(kept)
+        ):
+            kept.append(label)
+    return kept
+
+
+def _limits(pipeline: Pipeline) -> tuple[str, ...]:
+    cores = () if pipeline.max_cores is None else ("max_cores",)
+    replicas = (f"stages[{i}].max_replicas" for i in range(len(pipeline.stages)))
+    return ("slo.latency_s", *cores, *replicas)
+
+
+def _relaxed(pipeline: Pipeline, paths: Sequence[str]) -> Pipeline:
+    eased = without_slo(pipeline) if "slo.latency_s" in paths else pipeline
+    stages = tuple(
+        replace(stage, max_replicas=stage.max_replicas * _MORE_REPLICAS)
+        if f"stages[{i}].max_replicas" in paths
+        else stage
+        for i, stage in enumerate(pipeline.stages)
+    )
+    max_cores = None if "max_cores" in paths else pipeline.max_cores
+    return replace(eased, stages=stages, max_cores=max_cores)
+
+
+def _advice(path: str, pipeline: Pipeline) -> str:
+    if path == "slo.latency_s":
+        return f"the SLO above {_seconds(pipeline.slo.latency_s)}"
+    if path == "max_cores":
+        return f"max_cores above {pipeline.max_cores:g}"
+    stage = pipeline.stages[int(path.removeprefix("stages[").split("]")[0])]
+    return f"max_replicas of stage {stage.name!r} above {stage.max_replicas}"
+
+
+def _out_of_reach(problem: Problem) -> str:
+    """Say what no latency could cure: stages that cannot carry the load, or too few cores."""
+    without = [stage for stage in problem.stages if not stage.options]
+    if without:
+        return "; ".join(_easiest_drop(stage) for stage in without)
+    fewest = sum(min(o.cost_cores for o in stage.options) for stage in problem.stages)
+    return f"the load alone needs {fewest:g} cores"
+
+
+def _easiest_drop(stage: StageOptions) -> str:
+    nearest = min(stage.dropped, key=lambda d: d.replicas)
+    return (
+        f"stage {stage.stage!r} cannot carry it: {nearest.variant} at batch size "
+        f"{nearest.batch_size} {nearest.reason}"
+    )
+
+
+def _rate(value: float) -> str:
+    return f"{value:.0f} req/s" if value >= 100 else f"{value:.3g} req/s"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s"

@@ -1,0 +1,188 @@
+"""From a solution to a plan, or to the words why there is none.
+
+The face of planning: ``solve_plan`` is what ``penstock plan`` and a tick call; ``verify``,
+``evaluate`` and the JSON form are offered here too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from optimizer.explain import (
+    binding_limits,
+    explanation,
+    fastest,
+    highest_load_rps,
+    without_slo,
+)
+from optimizer.plan_json import plan_from_json, plan_to_json
+from optimizer.problem import build_problem
+from optimizer.solvers import Solution, Status
+from optimizer.verify import LATENCY_MODEL, evaluate, verify
+from penstock.domain import Plan, Promise
+from penstock.errors import DomainError
+
+if TYPE_CHECKING:
+    from optimizer.problem import Problem
+    from optimizer.solvers import Solver
+    from penstock.domain import Pipeline, ProfileTable
+
+__all__ = [
+    "Outcome",
+    "evaluate",
+    "plan_from_json",
+    "plan_to_json",
+    "solve_plan",
+    "to_plan",
+    "verify",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of planning for a load.
+
+    ``plan`` is there when ``status`` is optimal or feasible. An infeasible outcome says in
+    ``binding`` which limits would have to give way, by their path in the spec, and offers in
+    ``nearest`` the plan for the highest load that can be served or, when not even no load can,
+    the fastest plan, which misses the SLO. ``explanation`` is a sentence for a person.
+    """
+
+    status: Status
+    load_rps: float
+    plan: Plan | None
+    solution: Solution
+    explanation: str = ""
+    nearest: Plan | None = None
+    binding: tuple[str, ...] = ()
+
+
+def to_plan(solution: Solution, problem: Problem) -> Plan:
+    """Return the plan of a solution's choices, with its promises.
+
+    Raises:
+        DomainError: the solution has no choices.
+    """
+    if not solution.choices:
+        raise DomainError(f"a solution that is {solution.status.value} has no plan")
+    chosen = problem.chosen(solution.choices)
+    promise = Promise(
+        latency_s=problem.latency_s(chosen),
+        capacity_rps=min(o.capacity_rps for o in chosen),
+        cost_cores=problem.cost_cores(chosen),
+        accuracy=problem.accuracy(chosen),
+        accuracy_product=math.prod(o.accuracy for o in chosen),
+        accuracy_joint=problem.joint_accuracy.get(tuple(o.variant for o in chosen)),
+        objective=problem.objective_of(chosen),
+        latency_model=LATENCY_MODEL,
+    )
+    return Plan(
+        pipeline=problem.pipeline,
+        load_rps=problem.load_rps,
+        stages=chosen,
+        promise=promise,
+        solver=solution.solver,
+    )
+
+
+def solve_plan(
+    pipeline: Pipeline,
+    table: ProfileTable,
+    load_rps: float,
+    *,
+    solver: Solver,
+    time_limit_s: float = 10.0,
+) -> Outcome:
+    """Return the best plan for a load [req/s at the entry], or why there is none and what is near.
+
+    Raises:
+        ProfileError: profiles are missing.
+        DomainError: the load or the time limit makes no sense.
+    """
+    problem = build_problem(pipeline, table, load_rps)
+    solution = solver.solve(problem, time_limit_s=time_limit_s)
+    if solution.choices:
+        return Outcome(
+            status=solution.status,
+            load_rps=load_rps,
+            plan=to_plan(solution, problem),
+            solution=solution,
+            explanation=_how_sure(solution),
+        )
+    if solution.status is not Status.INFEASIBLE:
+        return Outcome(
+            status=solution.status,
+            load_rps=load_rps,
+            plan=None,
+            solution=solution,
+            explanation=(
+                f"{solution.solver} found no plan for {load_rps:g} req/s within {time_limit_s:g} s "
+                f"({solution.explanation}); raise the time limit or use another solver"
+            ),
+        )
+    return _infeasible(pipeline, table, solution, load_rps, _Search(solver, time_limit_s))
+
+
+def _how_sure(solution: Solution) -> str:
+    if solution.status is Status.OPTIMAL:
+        return f"the best there is, proven by {solution.solver} in {solution.seconds:.2f} s"
+    return (
+        f"the best that {solution.solver} found in {solution.seconds:.2f} s; "
+        f"its objective is {solution.objective:.6g}, no plan's is above {solution.bound:.6g}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """With what and how long to solve."""
+
+    solver: Solver
+    time_limit_s: float
+
+
+def _infeasible(
+    pipeline: Pipeline, table: ProfileTable, solution: Solution, load_rps: float, search: _Search
+) -> Outcome:
+    binding = binding_limits(pipeline, table, load_rps)
+    served_rps = highest_load_rps(pipeline, table, load_rps)
+    if served_rps is None:
+        nearest = _fastest_plan(pipeline, table, load_rps)
+    else:
+        nearest = _plan_for(pipeline, table, served_rps, search)
+    return Outcome(
+        status=solution.status,
+        load_rps=load_rps,
+        plan=None,
+        solution=solution,
+        explanation=explanation(pipeline, table, load_rps, binding=binding, served_rps=served_rps),
+        nearest=nearest,
+        binding=binding.paths,
+    )
+
+
+def _plan_for(pipeline: Pipeline, table: ProfileTable, load_rps: float, search: _Search) -> Plan:
+    """Return the best plan for a load that is known to be feasible, the fastest if need be."""
+    problem = build_problem(pipeline, table, load_rps)
+    solution = search.solver.solve(problem, time_limit_s=search.time_limit_s)
+    return to_plan(solution if solution.choices else _by_hand(problem), problem)
+
+
+def _fastest_plan(pipeline: Pipeline, table: ProfileTable, load_rps: float) -> Plan | None:
+    """Return the fastest plan for the load, or else for none, whatever the SLO says."""
+    for load in (load_rps, 0.0):
+        problem = build_problem(without_slo(pipeline), table, load)
+        if fastest(problem):
+            return to_plan(_by_hand(problem), problem)
+    return None
+
+
+def _by_hand(problem: Problem) -> Solution:
+    choices = fastest(problem)
+    return Solution(
+        status=Status.FEASIBLE,
+        choices=choices,
+        objective=problem.objective_of(problem.chosen(choices)),
+        solver="fastest",
+    )

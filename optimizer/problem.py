@@ -1,0 +1,177 @@
+"""From a pipeline, its profiles and a load to the choice to be made: one option per stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from optimizer.latency import find_point
+from optimizer.options import Need, StageOptions, exceeds, stage_options
+from penstock.domain import AccuracyMode
+from penstock.errors import DomainError, ProfileError
+
+if TYPE_CHECKING:
+    from penstock.domain import Objective, Option, Pipeline, ProfileTable, Slo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One option per stage is to be chosen, for the highest objective within SLO and cores.
+
+    ``paths`` holds the indices of the stages along each way through the pipeline: the latencies of
+    each path add up and the slowest path counts. ``joint_accuracy`` maps variant names in stage
+    order to an accuracy, in joint mode only. A *choice* is an option index per stage, in stage
+    order.
+    """
+
+    pipeline: str
+    load_rps: float
+    stages: tuple[StageOptions, ...]
+    paths: tuple[tuple[int, ...], ...]
+    slo: Slo
+    objective: Objective
+    max_cores: float | None = None
+    joint_accuracy: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = range(len(self.stages))
+        if not self.paths or any(
+            not path or any(i not in known for i in path) for path in self.paths
+        ):
+            raise DomainError(
+                f"needs paths, of stages 0..{len(self.stages) - 1} only, got {self.paths}"
+            )
+        object.__setattr__(self, "joint_accuracy", MappingProxyType(dict(self.joint_accuracy)))
+
+    def chosen(self, choices: Sequence[int]) -> tuple[Option, ...]:
+        """Return the options of a choice."""
+        return tuple(s.options[i] for s, i in zip(self.stages, choices, strict=True))
+
+    def latency_s(self, chosen: Sequence[Option]) -> float:
+        """Return the latency [s] of the slowest path: the sum of its stages' latencies."""
+        return max(math.fsum(chosen[i].latency_s for i in path) for path in self.paths)
+
+    def cost_cores(self, chosen: Sequence[Option]) -> float:
+        """Return the cores of all replicas together."""
+        return math.fsum(o.cost_cores for o in chosen)
+
+    def accuracy(self, chosen: Sequence[Option]) -> float:
+        """Return the accuracy in the objective's mode."""
+        if self.objective.mode is AccuracyMode.JOINT:
+            return self.joint_accuracy[tuple(o.variant for o in chosen)]
+        return combined_accuracy([o.accuracy for o in chosen], self.objective.mode)
+
+    def objective_of(self, chosen: Sequence[Option]) -> float:
+        """Return alpha x accuracy - beta x cores - delta x sum of batches."""
+        weights = self.objective
+        return (
+            weights.accuracy_weight * self.accuracy(chosen)
+            - weights.cost_weight * self.cost_cores(chosen)
+            - weights.batch_weight * sum(o.batch_size for o in chosen)
+        )
+
+    def is_feasible(self, chosen: Sequence[Option]) -> bool:
+        """Whether the options keep the SLO and the cores; each carries the load by its making."""
+        return not exceeds(self.latency_s(chosen), self.slo.latency_s) and (
+            self.max_cores is None or not exceeds(self.cost_cores(chosen), self.max_cores)
+        )
+
+
+def combined_accuracy(accuracies: Sequence[float], mode: AccuracyMode) -> float:
+    """Return the pipeline's accuracy from those of *all* its stages: their product, sum or mean.
+
+    Raises:
+        DomainError: the mode is joint, which is measured and not computed.
+    """
+    match mode:
+        case AccuracyMode.PRODUCT:
+            return math.prod(accuracies)
+        case AccuracyMode.SUM:
+            return math.fsum(accuracies)
+        case AccuracyMode.MEAN:
+            return math.fsum(accuracies) / len(accuracies)
+        case AccuracyMode.JOINT:
+            raise DomainError("a joint accuracy is looked up per combination of variants")
+
+
+def build_problem(
+    pipeline: Pipeline,
+    table: ProfileTable,
+    load_rps: float,
+    *,
+    headroom: float | None = None,
+) -> Problem:
+    """Return the problem of serving ``load_rps`` [req/s at the entry] with a pipeline.
+
+    An option is a variant at a profiled batch size with the fewest replicas that carry the load and
+    ``headroom`` (a share; ``None`` takes ``pipeline.adaptation.headroom``), or with more replicas
+    where they make the stage faster. Options that another one beats in everything are left out,
+    which loses nothing.
+
+    Raises:
+        ProfileError: profiles, batch sizes or joint accuracies are missing; it lists all of them.
+        DomainError: the load is not a rate.
+    """
+    if not (math.isfinite(load_rps) and load_rps >= 0):
+        raise DomainError(f"a load must be finite and at least 0 req/s, got {load_rps}")
+    require_profiles(pipeline, table)
+    share = pipeline.adaptation.headroom if headroom is None else headroom
+    return Problem(
+        pipeline=pipeline.name,
+        load_rps=load_rps,
+        stages=tuple(
+            stage_options(stage, table, Need(load_rps, share, pipeline))
+            for stage in pipeline.stages
+        ),
+        paths=(tuple(range(len(pipeline.stages))),),
+        slo=pipeline.slo,
+        objective=pipeline.objective,
+        max_cores=pipeline.max_cores,
+        joint_accuracy=table.joint_accuracy,
+    )
+
+
+def require_profiles(pipeline: Pipeline, table: ProfileTable) -> None:
+    """Check that everything a plan could choose has been measured.
+
+    Raises:
+        ProfileError: something has not; the message lists all of it by its path in the spec.
+    """
+    missing = [*_missing_points(pipeline, table)]
+    if pipeline.objective.mode is AccuracyMode.JOINT:
+        missing += _missing_combinations(pipeline, table)
+    if missing:
+        lines = [f"pipeline {pipeline.name!r}: {len(missing)} missing from the profiles"]
+        lines += [f"  {line}" for line in missing]
+        raise ProfileError(
+            "\n".join([*lines, "run `penstock profile` on the spec to measure them"])
+        )
+
+
+def _missing_points(pipeline: Pipeline, table: ProfileTable) -> Iterator[str]:
+    for i, stage in enumerate(pipeline.stages):
+        for j, variant in enumerate(stage.variants):
+            path, name = f"stages[{i}].variants[{j}]", f"{stage.name}/{variant.name}"
+            profile = table.find(stage.name, variant.name)
+            if profile is None:
+                yield f"{path}: no profile of {name}"
+                continue
+            for k, b in enumerate(variant.batch_sizes):
+                if find_point(profile, batch_size=b, cpu_cores=variant.cpu_cores) is None:
+                    yield (
+                        f"{path}.batch_sizes[{k}]: {name} is not profiled at batch size {b} "
+                        f"on {variant.cpu_cores:g} cores"
+                    )
+
+
+def _missing_combinations(pipeline: Pipeline, table: ProfileTable) -> list[str]:
+    combinations = product(*([v.name for v in s.variants] for s in pipeline.stages))
+    return [
+        f"joint_accuracy: no measured accuracy of {'+'.join(names)}"
+        for names in combinations
+        if names not in table.joint_accuracy
+    ]

@@ -1,0 +1,194 @@
+"""The problem as a mixed-integer linear model; one of the two doors to Pyomo.
+
+Every variable set, constraint and objective is one function whose docstring is the inequality it
+adds. The symbols: s a stage, o an option of a stage, v a variant, c a combination of variants, x
+the choice, l a latency, r the cores, b a batch size, a an accuracy; alpha, beta and delta the
+objective's weights. Rows are divided by their limits, so that a solver's absolute tolerance is
+relative to the limit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pyomo.core as pyo
+
+from penstock.domain import AccuracyMode
+
+if TYPE_CHECKING:
+    from optimizer.options import StageOptions
+    from optimizer.problem import Problem
+
+Expression = Any
+"""A linear expression of Pyomo's, or a number."""
+
+
+def build_model(problem: Problem) -> pyo.ConcreteModel:
+    """Return the model of a problem whose stages all have an option.
+
+    ``model.choose[s, o]`` is 1 for the chosen option of each stage.
+    """
+    model = pyo.ConcreteModel(name=problem.pipeline)
+    add_choice(model, problem)
+    add_one_option_per_stage(model, problem)
+    add_slo_on_each_path(model, problem)
+    if problem.max_cores is not None:
+        add_cores(model, problem, problem.max_cores)
+    accuracy = add_accuracy(model, problem) if problem.objective.accuracy_weight else 0.0
+    add_objective(model, problem, accuracy)
+    return model
+
+
+def chosen_options(model: pyo.ConcreteModel, problem: Problem) -> tuple[int, ...]:
+    """Return the option index per stage that the model's values choose."""
+    return tuple(
+        max(range(len(stage.options)), key=lambda o: model.choose[s, o].value or 0.0)
+        for s, stage in enumerate(problem.stages)
+    )
+
+
+def add_choice(model: pyo.ConcreteModel, problem: Problem) -> None:
+    """x[s,o] in {0, 1}: option o of stage s is chosen."""
+    pairs = [(s, o) for s, stage in enumerate(problem.stages) for o in range(len(stage.options))]
+    model.choose = pyo.Var(pairs, domain=pyo.Binary)
+
+
+def add_one_option_per_stage(model: pyo.ConcreteModel, problem: Problem) -> None:
+    """sum_o x[s,o] = 1 for every stage s."""
+
+    def rule(_: Any, s: int) -> Any:
+        return sum(model.choose[s, o] for o in range(len(problem.stages[s].options))) == 1
+
+    model.one_option_per_stage = pyo.Constraint(range(len(problem.stages)), rule=rule)
+
+
+def add_slo_on_each_path(model: pyo.ConcreteModel, problem: Problem) -> None:
+    """sum_(s in path) sum_o l[s,o] x[s,o] <= SLO for every path."""
+
+    def rule(_: Any, p: int) -> Any:
+        latency = sum(
+            option.latency_s / problem.slo.latency_s * model.choose[s, o]
+            for s in problem.paths[p]
+            for o, option in enumerate(problem.stages[s].options)
+        )
+        return latency <= 1
+
+    model.slo_on_each_path = pyo.Constraint(range(len(problem.paths)), rule=rule)
+
+
+def add_cores(model: pyo.ConcreteModel, problem: Problem, max_cores: float) -> None:
+    """sum_s sum_o r[s,o] x[s,o] <= max_cores, with r = cores per replica x replicas."""
+    model.cores = pyo.Constraint(
+        expr=sum(
+            option.cost_cores / max_cores * model.choose[s, o]
+            for s, stage in enumerate(problem.stages)
+            for o, option in enumerate(stage.options)
+        )
+        <= 1
+    )
+
+
+def add_objective(model: pyo.ConcreteModel, problem: Problem, accuracy: Expression) -> None:
+    """Maximise alpha A - beta sum r x - delta sum b x (IPA equation 8)."""
+    weights = problem.objective
+    price = sum(
+        (weights.cost_weight * option.cost_cores + weights.batch_weight * option.batch_size)
+        * model.choose[s, o]
+        for s, stage in enumerate(problem.stages)
+        for o, option in enumerate(stage.options)
+    )
+    model.objective = pyo.Objective(
+        expr=weights.accuracy_weight * accuracy - price, sense=pyo.maximize
+    )
+
+
+def add_accuracy(model: pyo.ConcreteModel, problem: Problem) -> Expression:
+    """Add what the accuracy mode needs and return A, linear in the model's variables."""
+    match problem.objective.mode:
+        case AccuracyMode.SUM:
+            return accuracy_sum(model, problem)
+        case AccuracyMode.MEAN:
+            return accuracy_sum(model, problem) / len(problem.stages)
+        case AccuracyMode.PRODUCT:
+            return add_accuracy_product(model, problem)
+        case AccuracyMode.JOINT:
+            return add_accuracy_joint(model, problem)
+
+
+def accuracy_sum(model: pyo.ConcreteModel, problem: Problem) -> Expression:
+    """A = sum_s sum_o a[s,o] x[s,o]."""
+    return sum(
+        option.accuracy * model.choose[s, o]
+        for s, stage in enumerate(problem.stages)
+        for o, option in enumerate(stage.options)
+    )
+
+
+def variant_chosen(model: pyo.ConcreteModel, problem: Problem, s: int, variant: str) -> Expression:
+    """z[s,v] = sum of x[s,o] over the options o of variant v: 1 when the variant is chosen.
+
+    Variants are told apart by stage *and* name: two stages may use the same one.
+    """
+    return sum(
+        model.choose[s, o]
+        for o, option in enumerate(problem.stages[s].options)
+        if option.variant == variant
+    )
+
+
+def add_accuracy_product(model: pyo.ConcreteModel, problem: Problem) -> Expression:
+    """P[s] = P[s-1] a[s,v] for the chosen v, as a chain of shares p[s,v]; A = P of the last stage.
+
+    ``0 <= p[s,v] <= U[s-1] z[s,v]`` and ``sum_v p[s,v] = P[s-1]``, with ``P[s] = sum_v a[s,v]
+    p[s,v]``, ``P[-1] = 1`` and U[s] the highest product that stages 0..s can reach. Exact: for
+    every v not chosen z = 0 forces p = 0, so the chosen one takes all of P[s-1], and
+    ``P[s-1] <= U[s-1]`` never cuts it off.
+    """
+    accuracies = [_accuracies(stage) for stage in problem.stages]
+    pairs = [(s, v) for s, of in enumerate(accuracies) for v in of]
+    model.share = pyo.Var(pairs, domain=pyo.NonNegativeReals)
+    reached: list[Expression] = [1.0]
+    for s, of in enumerate(accuracies):
+        reached.append(sum(a * model.share[s, v] for v, a in of.items()))
+    highest = [math.prod(max(of.values()) for of in accuracies[:s]) for s in range(len(accuracies))]
+
+    def only_the_chosen(_: Any, s: int, v: str) -> Any:
+        return model.share[s, v] <= highest[s] * variant_chosen(model, problem, s, v)
+
+    def handed_on(_: Any, s: int) -> Any:
+        return sum(model.share[s, v] for v in accuracies[s]) == reached[s]
+
+    model.share_only_the_chosen = pyo.Constraint(pairs, rule=only_the_chosen)
+    model.share_handed_on = pyo.Constraint(range(len(accuracies)), rule=handed_on)
+    return reached[-1]
+
+
+def add_accuracy_joint(model: pyo.ConcreteModel, problem: Problem) -> Expression:
+    """A = sum_c a[c] y[c], with sum over the c that have v at stage s of y[c] = z[s,v].
+
+    ``0 <= y[c] <= 1``, one per measured combination c of variants. Exact without binaries: z = 0
+    forces every y[c] with an unchosen variant to 0; what is left is the chosen combination, and
+    z = 1 forces its y to 1.
+    """
+    offered = [set(stage.variants) for stage in problem.stages]
+    combinations = [
+        names
+        for names in problem.joint_accuracy
+        if len(names) == len(offered)
+        and all(name in of for name, of in zip(names, offered, strict=True))
+    ]
+    indices = range(len(combinations))
+    model.combination = pyo.Var(indices, bounds=(0, 1))
+    pairs = [(s, v) for s, stage in enumerate(problem.stages) for v in stage.variants]
+
+    def linked(_: Any, s: int, v: str) -> Any:
+        with_variant = [model.combination[c] for c in indices if combinations[c][s] == v]
+        return sum(with_variant, start=0.0) == variant_chosen(model, problem, s, v)
+
+    model.combination_linked = pyo.Constraint(pairs, rule=linked)
+    return sum(problem.joint_accuracy[combinations[c]] * model.combination[c] for c in indices)
+
+
+def _accuracies(stage: StageOptions) -> dict[str, float]:
+    return {option.variant: option.accuracy for option in stage.options}
