@@ -1,0 +1,65 @@
+"""Who may do what: accounts and roles, as RBAC has them for one namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from serving.cluster.resources import Answer, failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """What is allowed in one namespace: verbs by resource (``plural.group``, or plural alone)."""
+
+    namespace: str
+    verbs: Mapping[str, frozenset[str]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verbs", MappingProxyType(dict(self.verbs)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A user as the server knows them; without a role everything is allowed."""
+
+    user: str
+    role: Role | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What somebody asks for, as authorisation sees it."""
+
+    verb: str
+    group: str
+    plural: str
+    namespace: str
+    name: str = ""
+    subresource: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+ADMIN = Account(user="admin")
+UNAUTHORIZED = failure(401, "Unauthorized", "Unauthorized")
+
+
+def forbidden(account: Account, attempt: Attempt) -> Answer | None:
+    """Return the refusal of an attempt, or ``None`` when it is allowed."""
+    role = account.role
+    asked = f"{attempt.plural}/{attempt.subresource}" if attempt.subresource else attempt.plural
+    qualified = f"{asked}.{attempt.group}" if attempt.group else asked
+    if role is None or (
+        role.namespace == attempt.namespace
+        and attempt.verb in role.verbs.get(qualified, frozenset())
+    ):
+        return None
+    subject = f"{attempt.plural}.{attempt.group}" if attempt.group else attempt.plural
+    named = f'{subject} "{attempt.name}"' if attempt.name else subject
+    message = (
+        f'{named} is forbidden: User "{account.user}" cannot {attempt.verb} resource "{asked}" '
+        f'in API group "{attempt.group}" in the namespace "{attempt.namespace}"'
+    )
+    details = {"name": attempt.name, "group": attempt.group, "kind": attempt.plural}
+    return failure(403, "Forbidden", message, {k: v for k, v in details.items() if v})

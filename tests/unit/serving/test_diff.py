@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from penstock.errors import ManifestError
+from serving.diff import Action, Step, describe, diff
+from serving.manifest import merge
+from serving.render import RenderSettings, render
+from serving.state import State, to_manifest
+from tests import builders as make
+
+SETTINGS = RenderSettings(image="i:1", store_uri="s3://m")
+
+
+def plan(variant="small", replicas=1, batch_size=1, cpu_cores=1.0):
+    locate = make.option(
+        "locate", variant=variant, replicas=replicas, batch_size=batch_size, cpu_cores=cpu_cores
+    )
+    return make.plan(stages=(locate, make.option("classify")))
+
+
+def manifests(of=None, settings=SETTINGS):
+    return render(make.pipeline(), of or plan(), settings)
+
+
+def short(changes):
+    return [(c.action.value, c.kind, c.name) for c in changes]
+
+
+def test_nothing_to_do_is_an_empty_tuple():
+    assert diff(manifests(), manifests()) == ()
+
+
+def test_into_an_empty_cluster_the_graph_comes_last():
+    assert short(diff(manifests(), ())) == [
+        ("create", "ConfigMap", "digits-batching"),
+        ("create", "InferenceService", "digits-classify-small"),
+        ("create", "InferenceService", "digits-locate-small"),
+        ("create", "InferenceGraph", "digits"),
+    ]
+
+
+def test_another_variant_is_started_before_the_graph_moves_and_the_old_one_goes_after():
+    changes = diff(manifests(plan("large")), manifests(plan("small")))
+    assert short(changes) == [
+        ("patch", "ConfigMap", "digits-batching"),
+        ("create", "InferenceService", "digits-locate-large"),
+        ("patch", "InferenceGraph", "digits"),
+        ("delete", "InferenceService", "digits-locate-small"),
+        ("patch", "ConfigMap", "digits-batching"),
+    ]
+
+
+def test_the_limits_of_the_old_variant_stay_while_it_serves():
+    first, *_, last = diff(manifests(plan("large")), manifests(plan("small")))
+    assert list(first.body["data"]) == ["locate-large.json"]
+    assert last.body == {"data": {"locate-small.json": None}}
+
+
+@pytest.mark.parametrize(("before", "after", "step"), [(1, 3, Step.PREPARE), (3, 1, Step.RETIRE)])
+def test_other_replicas_are_one_patch_of_one_field(before, after, step):
+    (change,) = diff(manifests(plan(replicas=after)), manifests(plan(replicas=before)))
+    assert change.body == {"spec": {"predictor": {"minReplicas": after}}}
+    assert (change.action, change.step) == (Action.PATCH, step)
+
+
+def test_another_batch_size_touches_only_its_own_limit():
+    (change,) = diff(manifests(plan(batch_size=4)), manifests(plan(batch_size=1)))
+    assert (change.kind, list(change.body["data"])) == ("ConfigMap", ["locate-small.json"])
+
+
+def test_a_switch_patches_nothing_of_the_graph_but_its_steps():
+    changes = diff(manifests(plan("large")), manifests(plan("small")))
+    (graph,) = [c for c in changes if c.kind == "InferenceGraph"]
+    assert list(graph.body) == ["spec"]
+    assert list(graph.body["spec"]["nodes"]["root"]) == ["steps"]
+
+
+def test_status_defaults_and_foreign_fields_are_ignored():
+    live = copy.deepcopy(manifests())
+    for manifest in live:
+        manifest["metadata"] |= {"uid": "u", "resourceVersion": "7", "generation": 3}
+        manifest["metadata"].setdefault("annotations", {})["theirs"] = "x"
+        manifest["status"] = {"url": "http://x"}
+    container = live[1]["spec"]["predictor"]["containers"][0]
+    container["imagePullPolicy"] = "Always"
+    container["env"][0]["defaulted"] = True
+    live[1]["spec"]["predictor"]["dnsPolicy"] = "ClusterFirst"
+    live[3]["spec"]["timeout"] = 60
+    assert diff(manifests(), live) == ()
+
+
+def test_a_node_somebody_added_to_the_graph_is_removed():
+    live = copy.deepcopy(manifests())
+    live[3]["spec"]["nodes"]["extra"] = {"routerType": "Sequence", "steps": []}
+    (change,) = diff(manifests(), live)
+    assert change.body == {"spec": {"nodes": {"extra": None}}}
+
+
+def test_a_label_somebody_took_away_comes_back():
+    live = copy.deepcopy(manifests())
+    del live[1]["metadata"]["labels"]["penstock.dev/stage"]
+    (change,) = diff(manifests(), live)
+    assert change.body == {"metadata": {"labels": {"penstock.dev/stage": "locate"}}}
+
+
+def test_objects_that_are_not_ours_are_left_alone():
+    foreign = copy.deepcopy(manifests()[1])
+    foreign["metadata"]["name"] = "theirs"
+    foreign["metadata"]["labels"] = {}
+    assert diff(manifests(), [*manifests(), foreign]) == ()
+
+
+def test_the_state_is_never_touched():
+    state = to_manifest(State(pipeline="digits"))
+    assert diff(manifests(), [*manifests(), state]) == ()
+
+
+def test_taking_everything_down_begins_with_the_graph():
+    assert short(diff((), manifests())) == [
+        ("delete", "InferenceGraph", "digits"),
+        ("delete", "InferenceService", "digits-classify-small"),
+        ("delete", "InferenceService", "digits-locate-small"),
+        ("delete", "ConfigMap", "digits-batching"),
+    ]
+
+
+def test_going_back_from_a_band_to_fixed_replicas_clears_the_band():
+    banded = RenderSettings(image="i:1", store_uri="s3://m", autoscaling="hpa")
+    changes = diff(manifests(), manifests(settings=banded))
+    predictor = changes[0].body["spec"]["predictor"]
+    assert predictor == {"maxReplicas": None, "scaleMetric": None, "scaleTarget": None}
+
+
+def test_every_patch_can_be_undone_from_itself():
+    desired, live = manifests(plan("small", 2, 4, 0.5)), manifests(plan("small", 3, 1, 1.0))
+    there = {m["metadata"]["name"]: m for m in live}
+    for change in diff(desired, live):
+        before = there[change.name]
+        assert merge(merge(before, change.body), change.before) == before
+
+
+def test_a_manifest_without_a_name_is_refused():
+    with pytest.raises(ManifestError, match=r"metadata\.name"):
+        diff([{"kind": "ConfigMap"}], ())
+
+
+def test_a_patch_is_described_by_what_it_changes():
+    (change,) = diff(manifests(plan(replicas=3)), manifests(plan(replicas=1)))
+    assert describe(change) == (
+        "patch InferenceService default/digits-locate-small: more replicas",
+        "  spec.predictor.minReplicas: 1 -> 3",
+    )
+
+
+def test_creation_and_removal_are_described_in_one_line():
+    create = diff(manifests(), ())[0]
+    remove = diff((), manifests())[0]
+    assert describe(create) == ("create ConfigMap default/digits-batching: not there yet",)
+    assert describe(remove) == ("delete InferenceGraph default/digits: the plan no longer has it",)
+
+
+def test_a_new_field_is_described_as_having_been_absent():
+    live = copy.deepcopy(manifests())
+    del live[0]["data"]["locate-small.json"]
+    (change,) = diff(manifests(), live)
+    assert "data.locate-small.json: (none) -> " in describe(change)[1]
+
+
+def test_a_removed_node_is_described_by_what_it_was():
+    live = copy.deepcopy(manifests())
+    live[3]["spec"]["nodes"]["extra"] = {"routerType": "Switch"}
+    (change,) = diff(manifests(), live)
+    assert describe(change)[1] == '  spec.nodes.extra: {"routerType": "Switch"} -> (none)'
