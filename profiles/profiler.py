@@ -1,0 +1,324 @@
+"""Profiling from end to end: a variant, and a pipeline with all its variants, within a time budget.
+
+First the accuracies (each variant started once, unbounded in CPU, because accuracy does not depend
+on it), then the latencies (each variant started with its CPU share, pinned to one core, the client
+kept off it). What was finished is kept in a work folder under a name that says what it depends on:
+model, requests, settings, hardware and runtime. A run that was stopped goes on where it was, and a
+run with nothing changed measures nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from penstock.domain import Pipeline, Profile, ProfilePoint, ProfileTable, Variant
+from penstock.progress import Progress, Report, silent
+from profiles.accuracy import (
+    Accuracies,
+    Ask,
+    OpenVariant,
+    Task,
+    accuracy_of,
+    bodies_of,
+    measure_accuracies,
+)
+from profiles.fit import fill, point_of
+from profiles.kept import Kept, fingerprint, folder_digest, requests_digest
+from profiles.measure import MeasureProgress, OnProgress, Samples, measure
+from profiles.neighbours import busy_neighbours
+from profiles.probe import Connections, HttpProbe
+from profiles.provenance import METHOD, hardware, how_measured, runtime
+from profiles.settings import ACCURACY_BATCH, ProfilerSettings, Tasks, require_complete
+from profiles.subject import MODEL, SubjectProbe, off_core, running
+
+__all__ = [
+    "ProfilerSettings",
+    "Tasks",
+    "joint_accuracies",
+    "profile_pipeline",
+    "profile_variant",
+]
+
+OVERHEAD_S = 4.0
+"""What a variant costs beside measuring: start, changes of the batch limit, warming up, stop."""
+
+LEAST_MEASURING_S = 0.5
+
+STEP = "profile"
+
+
+def profile_variant(
+    variant: Variant,
+    model_dir: Path,
+    task: Task,
+    *,
+    stage: str,
+    settings: ProfilerSettings,
+    report: Report = silent,
+) -> Profile:
+    """Profile one variant: its accuracy on the task, its latency and throughput on its requests.
+
+    Raises:
+        ProfileError: the model's folder or the requests are missing, the predictor can't run the
+            model, or it refused a request.
+        NotReadyError: the predictor did not become ready.
+        UnreachableError: the predictor stopped answering.
+    """
+    what = f"{stage}/{variant.name}"
+    steps = _Steps(report, total=2)
+    with _opener({(stage, variant.name): model_dir}, settings)(stage, variant.name) as ask:
+        answers = ask(bodies_of(task))
+    accuracy = accuracy_of(answers, task, what=what)
+    steps.finish(f"{what}: accuracy {accuracy:.3f}")
+    subject = _Subject(stage, variant, model_dir, task, accuracy)
+    profile = _measured(subject, settings, steps.samples_of(what))
+    steps.finish(f"{what}: measured")
+    return profile
+
+
+def joint_accuracies(
+    pipeline: Pipeline,
+    models: Mapping[tuple[str, str], Path],
+    task: Task,
+    *,
+    settings: ProfilerSettings,
+    work: Path | None = None,
+    report: Report = silent,
+) -> Mapping[tuple[str, ...], float]:
+    """Return the pipeline's accuracy for each combination of variants, in stage order.
+
+    ``models`` maps (stage, variant) to the model's folder; ``work`` keeps what is finished.
+
+    Raises:
+        ProfileError: a model's folder or the requests are missing, the predictor can't run a
+            model, or it refused a request.
+        NotReadyError: a predictor did not become ready.
+        UnreachableError: a predictor stopped answering.
+    """
+    tasks = Tasks(stages={}, pipeline=task)
+    require_complete(pipeline, models, tasks, stages=())
+    steps = _Steps(report, total=sum(len(stage.variants) for stage in pipeline.stages))
+    kept = Kept(work) if work else None
+    return _accuracies(pipeline, models, tasks, settings, (kept, steps)).joint
+
+
+def profile_pipeline(
+    pipeline: Pipeline,
+    models: Mapping[tuple[str, str], Path],
+    tasks: Tasks,
+    *,
+    settings: ProfilerSettings,
+    work: Path,
+    report: Report = silent,
+) -> ProfileTable:
+    """Profile every variant of a pipeline, and its accuracy for each combination of variants.
+
+    ``models`` maps (stage, variant) to the model's folder; ``work`` keeps what is finished.
+
+    Raises:
+        ProfileError: a model's folder or a stage's requests are missing, the predictor can't run a
+            model, or it refused a request.
+        NotReadyError: a predictor did not become ready.
+        UnreachableError: a predictor stopped answering.
+    """
+    require_complete(pipeline, models, tasks, stages=[s.name for s in pipeline.stages])
+    began_s = time.monotonic()
+    kept = Kept(work)
+    count = sum(len(stage.variants) for stage in pipeline.stages)
+    steps = _Steps(report, total=2 * count)
+    accuracies = _accuracies(pipeline, models, tasks, settings, (kept, steps))
+    profiles: list[Profile] = []
+    for stage in pipeline.stages:
+        for variant in stage.variants:
+            key = (stage.name, variant.name)
+            left_s = settings.budget_s - (time.monotonic() - began_s)
+            timed = within(settings, left_s / (count - len(profiles)))
+            subject = _Subject(
+                stage.name, variant, models[key], tasks.stages[stage.name], accuracies.stages[key]
+            )
+            profiles.append(_profile(subject, settings, timed, kept, steps))
+            steps.finish(f"{subject.name}: measured")
+    return ProfileTable(profiles=tuple(profiles), joint_accuracy=accuracies.joint)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    stage: str
+    variant: Variant
+    model_dir: Path
+    task: Task
+    accuracy: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}/{self.variant.name}"
+
+
+class _Steps:
+    """Turns finished and half-finished variants into one rising progress."""
+
+    def __init__(self, report: Report, *, total: int) -> None:
+        self._report, self._total, self._done = report, total, 0
+
+    def finish(self, note: str) -> None:
+        self._done += 1
+        self.within(0.0, note)
+
+    def samples_of(self, what: str) -> OnProgress:
+        def on_progress(progress: MeasureProgress) -> None:
+            note = f"{what}, batch {progress.batch_size}: {progress.samples} samples"
+            self.within(progress.share, note)
+
+        return on_progress
+
+    def within(self, share: float, note: str) -> None:
+        self._report(Progress(step=STEP, done=self._done + share, total=self._total, note=note))
+
+
+def _accuracies(
+    pipeline: Pipeline,
+    models: Mapping[tuple[str, str], Path],
+    tasks: Tasks,
+    settings: ProfilerSettings,
+    around: tuple[Kept | None, _Steps],
+) -> Accuracies:
+    kept, steps = around
+    stages = {s.name: [v.name for v in s.variants] for s in pipeline.stages}
+    every = [(s, v) for s, names in stages.items() for v in names]
+    mark = fingerprint(
+        stages,
+        [folder_digest(models[key]) for key in every],
+        {stage: _task_digest(task) for stage, task in tasks.stages.items()},
+        _task_digest(tasks.pipeline),
+    )
+    found = kept.accuracies(mark) if kept else None
+    if found is not None:
+        for stage, variant in every:
+            steps.finish(f"{stage}/{variant}: accuracy known")
+        return found
+    found = measure_accuracies(
+        stages,
+        tasks.stages,
+        tasks.pipeline,
+        open_variant=_opener(models, settings),
+        on_variant=lambda stage, variant: steps.finish(f"{stage}/{variant}: accuracy measured"),
+    )
+    if kept:
+        kept.keep_accuracies(found, mark)
+    return found
+
+
+def _profile(
+    subject: _Subject,
+    settings: ProfilerSettings,
+    timed: ProfilerSettings,
+    kept: Kept,
+    steps: _Steps,
+) -> Profile:
+    """Return a variant's kept profile, or measure it in the time that is left."""
+    variant = subject.variant
+    # What the clock made of the budget is no setting: it must not hide what was finished.
+    mark = fingerprint(
+        folder_digest(subject.model_dir),
+        requests_digest(subject.task.requests),
+        (variant.batch_sizes, variant.cpu_cores),
+        (settings.plan, settings.budget_s, settings.max_points),
+        (settings.server_command, settings.cpu_affinity, settings.pace, settings.neighbours),
+        (METHOD, hardware(), runtime()),
+    )
+    found = kept.profile(subject.stage, variant.name, mark)
+    if found is None:
+        found = _measured(subject, timed, steps.samples_of(subject.name))
+        kept.keep_profile(found, mark)
+    return replace(found, accuracy=subject.accuracy)
+
+
+def _measured(subject: _Subject, settings: ProfilerSettings, on_progress: OnProgress) -> Profile:
+    """Measure latency and throughput."""
+    variant = subject.variant
+    sizes = spread(variant.batch_sizes, settings.max_points)
+    with (
+        running(subject.model_dir, settings.paced(variant.cpu_cores)) as server,
+        HttpProbe(server.url, MODEL, bodies_of(subject.task)) as probe,
+        busy_neighbours(settings.cpu_affinity if settings.neighbours else ""),
+        off_core(settings.cpu_affinity),
+    ):
+        samples = measure(
+            SubjectProbe(server, probe), sizes, settings.plan, on_progress=on_progress
+        )
+        memory_mib = server.peak_memory_mib()
+        load_time_s = server.load_time_s
+    measured = [point_of(one, cpu_cores=variant.cpu_cores) for one in samples]
+    points = fill(measured, variant.batch_sizes)
+    return Profile(
+        stage=subject.stage,
+        variant=variant.name,
+        points=points,
+        accuracy=subject.accuracy,
+        load_time_s=load_time_s,
+        memory_mib=round(memory_mib, 1),
+        provenance=_provenance(subject, settings, samples, points),
+    )
+
+
+def spread(batch_sizes: Sequence[int], most: int) -> tuple[int, ...]:
+    """Return at most that many of the batch sizes, evenly spread, smallest and largest included."""
+    if len(batch_sizes) <= max(2, most):
+        return tuple(batch_sizes)
+    last, steps = len(batch_sizes) - 1, max(2, most) - 1
+    return tuple(batch_sizes[round(i * last / steps)] for i in range(steps + 1))
+
+
+def _provenance(
+    subject: _Subject,
+    settings: ProfilerSettings,
+    samples: Sequence[Samples],
+    points: Sequence[ProfilePoint],
+) -> Mapping[str, str]:
+    return {
+        "artifact_digest": folder_digest(subject.model_dir),
+        "hardware": hardware(),
+        "runtime": runtime(),
+        "measured_at": settings.measured_at,
+        "cpu": f"share {subject.variant.cpu_cores:g}, pinned to {settings.cpu_affinity or 'none'}",
+        **how_measured(samples, points),
+    }
+
+
+def _opener(models: Mapping[tuple[str, str], Path], settings: ProfilerSettings) -> OpenVariant:
+    """Return how accuracy starts a variant: with all the CPU there is."""
+
+    @contextmanager
+    def open_variant(stage: str, variant: str) -> Iterator[Ask]:
+        with (
+            running(models[stage, variant], settings.free()) as server,
+            Connections(server.url, MODEL) as connections,
+        ):
+
+            def ask(bodies: Sequence[bytes]) -> Sequence[bytes]:
+                starts = range(0, len(bodies), ACCURACY_BATCH)
+                return [
+                    answer
+                    for start in starts
+                    for answer in connections.ask(bodies[start : start + ACCURACY_BATCH])
+                ]
+
+            yield ask
+
+    return open_variant
+
+
+def within(settings: ProfilerSettings, share_s: float) -> ProfilerSettings:
+    """Return settings that measure a variant in its share [s] of the whole time, about."""
+    measuring_s = max(LEAST_MEASURING_S, share_s - OVERHEAD_S)
+    budget_s = min(settings.plan.budget_s, measuring_s)
+    return replace(settings, plan=replace(settings.plan, budget_s=budget_s))
+
+
+def _task_digest(task: Task) -> tuple[str, str]:
+    scorer: Callable[..., object] = task.scorer
+    return requests_digest(task.requests), getattr(scorer, "__qualname__", repr(scorer))
