@@ -1,0 +1,1 @@
+"""Complete pipelines a user can copy. Nothing of penstock imports this package."""

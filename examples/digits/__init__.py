@@ -1,0 +1,1 @@
+"""Find handwritten digits on a canvas, then read them; needs no download."""

@@ -1,0 +1,1 @@
+"""Find garments on a canvas, then name them: the digits pipeline with heavier models."""
