@@ -1,0 +1,36 @@
+"""Component: measure one replica of one variant."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def profile_variant(
+    spec: str,
+    stage: str,
+    variant: str,
+    trained: dsl.Input[dsl.Artifact],
+    catalog: dsl.Input[dsl.Artifact],
+    profile: dsl.Output[dsl.Artifact],
+) -> None:
+    """Measure latency, throughput and accuracy on the predictor server that will serve the variant.
+
+    Args:
+        spec: Pipeline document, as YAML text.
+        stage: Name of the stage.
+        variant: Name of the stage's variant.
+        trained: What train_models made; its dataset is what is asked and scored.
+        catalog: What upload_models wrote.
+        profile: JSON file with the variant's profile.
+    """
+    from components import steps
+
+    steps.profile_variant(
+        spec=spec,
+        catalog=catalog.path,
+        dataset=f"{trained.path}/dataset",
+        stage=stage,
+        variant=variant,
+        out=profile.path,
+    )
