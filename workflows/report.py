@@ -1,0 +1,256 @@
+"""The report: one HTML file that shows what the three runs did, and says openly what did not hold.
+
+The page is self-contained: styles and charts are inside, nothing is fetched, no script runs.
+Figures are computed from the recordings each time, so that the page can't disagree with them. What
+is missing beside the recordings (profiles, a forecaster, a plan) is a sentence in its section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from optimizer.forecast.card import ModelCard
+from optimizer.plan_json import plan_from_json
+from penstock.domain import Plan, ProfileTable
+from penstock.errors import PenstockError, ProfileError, SpecError
+from profiles import table as profile_tables
+from workflows.recording import Recording, write_text
+from workflows.summary import (
+    ADAPTIVE,
+    HEAVIEST,
+    LIGHTEST,
+    Summary,
+    machine_facts,
+    percent,
+    read_runs,
+    read_summary,
+    summarize_runs,
+)
+
+Value = TypeVar("Value")
+
+TITLES = {
+    "slo_attainment": "Answers in time",
+    "no_request_lost": "Loses no request",
+    "more_accurate_than_lightest": "More accurate than all-lightest",
+    "cheaper_or_fewer_misses_than_heaviest": "Cheaper, or fewer misses, than all-heaviest",
+}
+"""What the checks are called on the page."""
+
+MACHINE_FIRST = ("processor", "cores", "memory_gib", "system", "python")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Something that may be there beside the recordings, or why it is not shown."""
+
+    value: Any = None
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """All that the page is made of."""
+
+    recordings: Mapping[str, Recording]
+    summary: Summary
+    profiles: Part
+    forecaster: Part
+    plan: Part
+    ladders: Mapping[str, tuple[str, ...]]
+
+
+def build_report(example_dir: Path) -> Path:
+    """Write ``report.html`` of an example's runs, whole or not at all, and return its path.
+
+    Raises:
+        UserError: there is no adaptive run, or the folder can't be written.
+        SpecError: recordings have faults; all of them, with their files and lines.
+    """
+    material = gather(example_dir)
+    page = render(material, charts=draw(material))
+    path = example_dir / "report.html"
+    write_text(path, page)
+    return path
+
+
+def gather(example_dir: Path) -> Material:
+    """Read all that the page is made of.
+
+    Raises:
+        UserError: there is no adaptive run.
+        SpecError: recordings have faults; all of them, with their files and lines.
+    """
+    recordings = read_runs(example_dir)
+    profiles = _part(example_dir / "profiles" / "profiles.json", profile_tables.load)
+    if profiles.value is not None and not profiles.value.profiles:
+        profiles = Part(missing="The profile table is empty.")
+    plan = _part(example_dir / "plan.json", _read_plan)
+    return Material(
+        recordings=recordings,
+        summary=summarize_runs(recordings, example=example_dir.name, machine=_machine(example_dir)),
+        profiles=profiles,
+        forecaster=_part(
+            example_dir / "forecaster" / "forecaster.json", lambda path: ModelCard.read(path.parent)
+        ),
+        plan=plan,
+        ladders=_ladders(recordings, profiles.value, plan.value),
+    )
+
+
+def render(material: Material, *, charts: Mapping[str, Markup]) -> str:
+    """Return the page around the charts that ``draw`` has made."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, num=_number, ms=_milliseconds)
+    summary = material.summary
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        adaptive=material.recordings[ADAPTIVE],
+        ours=summary.runs[ADAPTIVE],
+        lightest=summary.runs.get(LIGHTEST),
+        heaviest=summary.runs.get(HEAVIEST),
+        kept=sum(check.holds for check in summary.checks),
+        titles=TITLES,
+        ladders=material.ladders,
+        rungs=_rungs(material.ladders),
+        machine=_machine_rows(summary.machine),
+        profiles=material.profiles,
+        overstatements=_overstatements(material),
+        forecaster=material.forecaster,
+        plan=material.plan,
+        charts=charts,
+    )
+
+
+def draw(material: Material) -> dict[str, Markup]:
+    """Return the page's charts as SVG; those of the profiles only if there are any."""
+    from workflows import charts  # matplotlib takes a second to import
+
+    drawn = {
+        "story": charts.story(material.recordings[ADAPTIVE], material.ladders),
+        "beside": charts.beside(material.recordings),
+        "trade_off": charts.trade_off(material.summary.runs),
+        "tail": charts.tail(material.recordings),
+    }
+    table: ProfileTable | None = material.profiles.value
+    if table is not None:
+        profiled = _profiled(table, material.ladders)
+        drawn["profiles"] = charts.profile_latencies(table, profiled)
+        drawn["ladder"] = charts.accuracy_ladder(table, profiled)
+    return {name: Markup(svg) for name, svg in drawn.items()}
+
+
+def _profiled(
+    table: ProfileTable, ladders: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Leave the stages and variants that have a profile."""
+    found = {
+        stage: tuple(v for v in variants if table.find(stage, v) is not None)
+        for stage, variants in ladders.items()
+    }
+    return {stage: variants for stage, variants in found.items() if variants}
+
+
+def _overstatements(material: Material) -> Part:
+    table: ProfileTable | None = material.profiles.value
+    if table is None:
+        return Part(missing=material.profiles.missing)
+    if not table.joint_accuracy:
+        return Part(missing="The profiles hold no accuracy measured for combinations of variants.")
+    try:
+        rows = profile_tables.overstatements(table, tuple(material.ladders))
+    except ProfileError as err:
+        return Part(missing=str(err))
+    return Part(value={row.variants: row for row in rows})
+
+
+def _ladders(
+    recordings: Mapping[str, Recording], table: ProfileTable | None, plan: Plan | None
+) -> dict[str, tuple[str, ...]]:
+    """Find the stages in their order, and the variants of each from light to heavy.
+
+    A variant's accuracy says where it stands; without one, the run that it was seen in does.
+    """
+    plans = [t.plan for r in recordings.values() for t in r.ticks if t.plan is not None]
+    options = [option for p in [*plans, *([plan] if plan else [])] for option in p.stages]
+    rank = {
+        (stage, state.variant): {LIGHTEST: -1.0, HEAVIEST: 2.0}.get(name, 0.5)
+        for name in sorted(recordings)
+        for sample in recordings[name].timeline
+        for stage, state in sample.stages.items()
+    }
+    rank |= {(o.stage, o.variant): o.accuracy for o in options}
+    rank |= {(p.stage, p.variant): p.accuracy for p in (table.profiles if table else ())}
+    seen = [o.stage for o in options] + [stage for stage, _ in rank]
+    by_rank = sorted((value, stage, variant) for (stage, variant), value in rank.items())
+    return {
+        stage: tuple(variant for _, at, variant in by_rank if at == stage)
+        for stage in dict.fromkeys(seen)
+    }
+
+
+def _rungs(ladders: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, str], int]:
+    from workflows.svg import rung
+
+    return {
+        (stage, variant): rung(position, len(variants))
+        for stage, variants in ladders.items()
+        for position, variant in enumerate(variants)
+    }
+
+
+def _part(path: Path, read: Callable[[Path], Value]) -> Part:
+    if not path.exists():
+        return Part(missing=f"There is no {path.parent.name}/{path.name} here.")
+    try:
+        return Part(value=read(path))
+    except PenstockError as err:
+        return Part(missing=f"{path.name} can't be shown: {err}")
+
+
+def _read_plan(path: Path) -> Plan:
+    try:
+        return plan_from_json(path.read_text(encoding="utf-8"), source=str(path))
+    except (OSError, UnicodeDecodeError) as err:
+        raise SpecError(str(path), [f"can't be read: {err}"]) from err
+
+
+def _machine(example_dir: Path) -> Mapping[str, str]:
+    """Take the machine that wrote the summary; a report may be built elsewhere, later."""
+    path = example_dir / "summary.json"
+    return read_summary(path).machine if path.exists() else machine_facts()
+
+
+def _machine_rows(machine: Mapping[str, str]) -> list[tuple[str, str]]:
+    names = [n for n in MACHINE_FIRST if n in machine]
+    names += sorted(set(machine) - set(MACHINE_FIRST))
+    return [(name, machine[name]) for name in names]
+
+
+def _percent(share: float | None) -> str:
+    return "\u2013" if share is None else percent(share).replace(" ", "\u00a0")
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "\u2013" if value is None else f"{value:,.{digits}f}"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    """Write a time as people say it: 4.2 ms, 187 ms, 1.39 s."""
+    if seconds is None:
+        return "\u2013"
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{1000 * seconds:.{0 if seconds >= 0.1 else 1}f} ms"

@@ -1,0 +1,248 @@
+"""What a person sees in the terminal: tables, and bars for long work.
+
+Only here and in ``workflows.cli`` is anything written to standard output.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from penstock.domain import Pipeline, Plan
+from penstock.progress import Progress, parse_line
+from workflows.summary import accuracy, attainment, percent, quantile
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from penstock.domain import Slo
+    from workflows.recording import Request, Tick
+    from workflows.summary import Summary
+
+out = Console()
+err = Console(stderr=True)
+
+
+def plan_table(plan: Plan, pipeline: Pipeline) -> Table:
+    """Return a plan and what it promises as a table."""
+    promise = plan.promise
+    table = Table(
+        title=f"{plan.pipeline}: plan for {plan.load_rps:g} req/s",
+        caption=_promises(plan, pipeline),
+        caption_justify="left",
+    )
+    for name in ("stage", "variant"):
+        table.add_column(name)
+    for name in ("batch", "replicas", "cores", "ms", "req/s", "accuracy"):
+        table.add_column(name, justify="right")
+    for stage in plan.stages:
+        table.add_row(
+            stage.stage,
+            stage.variant,
+            str(stage.batch_size),
+            str(stage.replicas),
+            f"{stage.cost_cores:g}",
+            f"{stage.latency_s * 1e3:.0f}",
+            f"{stage.capacity_rps:.0f}",
+            f"{stage.accuracy:.3f}",
+        )
+    table.add_section()
+    table.add_row(
+        "pipeline",
+        "",
+        "",
+        "",
+        f"{promise.cost_cores:g}",
+        f"{promise.latency_s * 1e3:.0f}",
+        f"{promise.capacity_rps:.0f}",
+        f"{promise.accuracy:.3f}",
+    )
+    return table
+
+
+def _promises(plan: Plan, pipeline: Pipeline) -> str:
+    promise, slo = plan.promise, pipeline.slo
+    lines = [
+        f"latency at the {slo.quantile:g} quantile, SLO {slo.latency_s * 1e3:.0f} ms "
+        f"({promise.latency_model}); solved by {plan.solver}"
+    ]
+    if promise.accuracy_joint is None:
+        lines.append(
+            f"accuracy: product of the stages {promise.accuracy_product:.3f}; "
+            "end to end not measured"
+        )
+    else:
+        over = promise.accuracy_product / promise.accuracy_joint - 1
+        lines.append(
+            f"accuracy: measured end to end {promise.accuracy_joint:.3f}; product of the stages "
+            f"{promise.accuracy_product:.3f} is off by {over:+.1%}"
+        )
+    return "\n".join(lines)
+
+
+def runs_table(summary: Summary) -> Table:
+    """Return the comparison of the runs: requests, lost, SLO attainment, accuracy, cores."""
+    slo = f"within {summary.slo_s * 1e3:.0f} ms"
+    rows = [
+        (
+            name,
+            str(run.requests),
+            str(run.lost),
+            percent(run.slo_attainment),
+            _number(run.mean_accuracy, 3),
+            _number(run.mean_cores, 2),
+            _number(None if run.latency_p99_s is None else run.latency_p99_s * 1e3, 0),
+        )
+        for name, run in summary.runs.items()
+    ]
+    columns = ("run", "requests", "lost", slo, "accuracy", "mean cores", "p99 ms")
+    return numbers_table("one load, three ways to serve it", columns, rows)
+
+
+def load_table(requests: Sequence[Request], slo: Slo) -> Table:
+    """Return what came back of a load."""
+    latencies = [r.latency_s for r in requests if not r.lost and r.latency_s is not None]
+    at_slo = f"p{100 * slo.quantile:g} ms"
+    rows = [
+        ("requests", str(len(requests))),
+        ("lost", str(sum(r.lost for r in requests))),
+        (f"within {slo.latency_s * 1e3:g} ms", percent(attainment(requests, slo.latency_s))),
+        ("accuracy", _number(accuracy(requests), 3)),
+        ("p50 ms", _milliseconds(quantile(latencies, 0.5))),
+        (at_slo, _milliseconds(quantile(latencies, slo.quantile))),
+    ]
+    return numbers_table("load", ("", ""), rows)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return _number(None if seconds is None else seconds * 1e3, 1)
+
+
+def tick_line(tick: Tick) -> str:
+    """Return a tick in one line: load, forecast, what was decided and why, how it went."""
+    seen = "no load data" if tick.load is None else f"load {tick.load.last_rps:.1f} req/s"
+    ahead = "" if tick.forecast is None else f", forecast {tick.forecast.load_rps:.1f}"
+    how = "" if tick.result is None else f" [{tick.result.message}]"
+    took_s = tick.durations_s.total
+    return f"{seen}{ahead}: {tick.decision.kind}, {tick.decision.reason}{how} ({took_s:.2f} s)"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def numbers_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table whose first column is text and whose other columns are numbers."""
+    table = Table(title=title)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+class Board:
+    """The steps of long work, in the order in which they first report.
+
+    On a terminal each is a bar that moves; where nobody watches one (a log of CI), each is a line
+    when it begins and one when it has ended.
+    """
+
+    def __init__(self, console: Console = out) -> None:
+        self._bars = Bars(
+            TextColumn("{task.description:<22}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._began_s: dict[str, float] = {}
+        self._ended: set[str] = set()
+        self._lock = threading.Lock()
+        self._console = console
+
+    def __enter__(self) -> Board:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show how far a step is."""
+        with self._lock:
+            if self._console.is_terminal:
+                self._move(progress)
+            else:
+                self._log(progress)
+
+    def _move(self, progress: Progress) -> None:
+        if progress.step not in self._tasks:
+            self._tasks[progress.step] = self._bars.add_task(progress.step, total=None, note="")
+        task = self._tasks[progress.step]
+        self._bars.update(
+            task, completed=progress.done, total=progress.total, note=progress.note[:60]
+        )
+        if progress.done >= progress.total:
+            self._bars.stop_task(task)
+
+    def _log(self, progress: Progress) -> None:
+        step = progress.step
+        if step not in self._began_s:
+            self._began_s[step] = time.monotonic()
+            self._line(f"{step} …")
+        if progress.done >= progress.total and step not in self._ended:
+            self._ended.add(step)
+            took_s = time.monotonic() - self._began_s[step]
+            self._line(f"{step}: {progress.total:g} of {progress.total:g} in {took_s:.0f} s")
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def following(path: Path, report: Callable[[Progress], None]) -> Iterator[None]:
+    """Pass the progress lines that other processes append to ``path`` on to ``report``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    done = threading.Event()
+
+    def follow() -> None:
+        with path.open(encoding="utf-8") as file:
+            rest = ""
+            while True:
+                stopping = done.is_set()
+                rest += file.read()
+                *lines, rest = rest.split("\n")
+                for line in lines:
+                    if progress := parse_line(line):
+                        report(progress)
+                if stopping:
+                    return
+                done.wait(0.1)
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        done.set()
+        follower.join(timeout=5)

@@ -1,0 +1,103 @@
+"""What a tick did, written down while it does it.
+
+``TickLog`` takes note of each value that passes on the reading line and hands it on unchanged, so
+that ``workflows.adapt`` reads as the line and the record still has everything, also of a tick that
+stopped half-way.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from penstock.domain import Forecast, Load, Pipeline
+from penstock.errors import PenstockError
+from serving.diff import Change, describe
+from workflows import recording
+
+if TYPE_CHECKING:
+    from optimizer.decide import Decision
+    from optimizer.plan import Outcome
+    from penstock.clock import Clock
+    from serving.apply import ApplyReport
+
+
+class TickLog:
+    """The record of one tick in the making; times count from ``origin_s``."""
+
+    def __init__(self, pipeline: Pipeline, clock: Clock, *, origin_s: float = 0.0) -> None:
+        self._pipeline, self._clock, self._origin_s = pipeline, clock, origin_s
+        self._fields: dict[str, Any] = {}
+        self._seconds: dict[str, float] = {}
+        self.started_s = clock.now()
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Note how long the block took, also when it fails."""
+        began_s = self._clock.now()
+        try:
+            yield
+        finally:
+            self._seconds[part] = max(0.0, self._clock.now() - began_s)
+
+    def load(self, load: Load) -> Load:
+        """Note the load."""
+        self._fields["load"] = load
+        return load
+
+    def forecast(self, forecast: Forecast) -> Forecast:
+        """Note the forecast."""
+        self._fields["forecast"] = forecast
+        return forecast
+
+    def outcome(self, outcome: Outcome) -> Outcome:
+        """Note what the solver found."""
+        self._fields |= {
+            "plan": outcome.plan,
+            "status": outcome.status.value,
+            "gap": outcome.solution.gap,
+            "solver": outcome.solution.solver,
+        }
+        return outcome
+
+    def decision(self, decision: Decision) -> Decision:
+        """Note the decision and its reason."""
+        self._fields["decision"] = recording.Decided(
+            kind=decision.kind.value,
+            reason=decision.reason,
+            gain=decision.gain,
+            urgent=decision.urgent,
+        )
+        return decision
+
+    def changes(self, changes: Sequence[Change]) -> Sequence[Change]:
+        """Note what would change, one line of text each."""
+        self._fields["changes"] = tuple("\n".join(describe(change)) for change in changes)
+        return changes
+
+    def result(self, report: ApplyReport | None) -> None:
+        """Note what was done; ``None`` when nothing was to be written."""
+        if report is not None:
+            message = report.error or report.outcome.value
+            self._fields["result"] = recording.Outcome(ok=report.ok, message=message)
+
+    def stand_still(self, err: PenstockError) -> None:
+        """Note why the tick went no further: the running plan stays as it is."""
+        self._fields.setdefault(
+            "decision", recording.Decided(kind="keep", reason=f"standing still: {err}", urgent=True)
+        )
+        self._fields["result"] = recording.Outcome(ok=False, message=str(err))
+
+    def record(self) -> recording.Tick:
+        """Return the record; the tick ends here."""
+        total_s = max(0.0, self._clock.now() - self.started_s)
+        return recording.Tick(
+            id=uuid.uuid4().hex[:12],
+            pipeline=self._pipeline.name,
+            time_s=self.started_s - self._origin_s,
+            mode=self._pipeline.adaptation.mode,
+            durations_s=recording.Durations(total=total_s, **self._seconds),
+            **self._fields,
+        )

@@ -1,0 +1,171 @@
+"""From settings to objects: the only place that picks concrete classes.
+
+Every import of a back-end stands inside the function that needs it, so that a command pays for what
+it uses and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from penstock.domain import Pipeline, ProfileTable
+from penstock.errors import UserError
+from penstock.settings import Settings
+from workflows.layout import Layout
+
+if TYPE_CHECKING:
+    from optimizer.forecast import Forecaster
+    from optimizer.solvers import Solver
+    from serving.cluster import Cluster
+    from serving.cluster.local import LocalCluster
+    from serving.render import RenderSettings
+    from workflows.adapt import Ports, TickSettings
+    from workflows.recording import Tick
+
+CLUSTERS = ("local", "memory")
+
+
+def store_uri(layout: Layout, settings: Settings) -> str:
+    """Return the artifact store's URI: the settings', else a folder of the layout."""
+    return settings.store or layout.store.resolve().as_uri()
+
+
+def profile_table(layout: Layout) -> ProfileTable:
+    """Return the measured profiles, else those that came with the document."""
+    from profiles import table
+
+    return table.load(layout.known_profiles())
+
+
+def make_solver(settings: Settings) -> Solver:
+    """Return the solver that the settings name."""
+    from optimizer import solvers
+
+    return solvers.make_solver(settings.solver)
+
+
+def make_forecaster(pipeline: Pipeline, layout: Layout) -> Forecaster:
+    """Return the trained load predictor guarded by the window's maximum, else that maximum."""
+    from optimizer import forecast
+
+    adaptation = pipeline.adaptation
+    backup = forecast.make_forecaster(
+        "max", horizon_s=adaptation.horizon_s, window_steps=adaptation.window_steps
+    )
+    if not layout.forecaster.exists():
+        return backup
+    trained = forecast.make_forecaster(
+        "lstm", horizon_s=adaptation.horizon_s, folder=layout.forecaster
+    )
+    return forecast.WithFallback(trained, backup, window_steps=adaptation.window_steps)
+
+
+def render_settings(layout: Layout, settings: Settings) -> RenderSettings:
+    """Return how plans are rendered: with the uploaded versions where there is a catalog."""
+    from components.steps import read_catalog
+    from serving.autoscale import Autoscaling
+    from serving.render import RenderSettings
+
+    uris = read_catalog(layout.catalog).uris if layout.catalog.exists() else {}
+    return RenderSettings(
+        image=settings.image,
+        store_uri=store_uri(layout, settings),
+        service_account=settings.service_account,
+        autoscaling=Autoscaling(settings.autoscaling),
+        artifact_uris=uris,
+    )
+
+
+def attach(name: str, layout: Layout) -> Cluster:
+    """Return a cluster that outlives this command, started if it does not run.
+
+    Raises:
+        UserError: no such cluster, or it can't be started.
+    """
+    if name == "local":
+        from serving.cluster.local import LocalCluster
+
+        return LocalCluster.start(layout.cluster)
+    if name == "memory":
+        from serving.cluster.memory import MemoryCluster
+
+        return MemoryCluster()
+    raise UserError(f"no cluster {name!r}; there are {', '.join(CLUSTERS)}")
+
+
+@contextmanager
+def local_cluster(layout: Layout, *, name: str) -> Iterator[LocalCluster]:
+    """Run a local cluster of its own for the time of a ``with`` block; nothing of it is left."""
+    from serving.cluster.local import LocalCluster
+
+    cluster = LocalCluster.start(layout.root / name, tied=True)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def make_ports(
+    pipeline: Pipeline,
+    layout: Layout,
+    settings: Settings,
+    cluster: Cluster,
+    record: Callable[[Tick], None],
+) -> Ports:
+    """Return what a tick talks to: load from Prometheus when it is named, else from the gateway.
+
+    Raises:
+        UserError: there is no load to be had from such a cluster.
+    """
+    from optimizer import load
+    from penstock.clock import RealClock
+    from serving.cluster.local import LocalCluster
+    from workflows.adapt import Ports
+
+    adaptation = pipeline.adaptation
+    source: load.LoadSource
+    if settings.prometheus_url:
+        query = load.preset_query(
+            "gateway",
+            name=pipeline.name,
+            namespace=pipeline.namespace,
+            range_s=2 * adaptation.step_s,
+        )
+        source = load.PrometheusLoad(
+            url=settings.prometheus_url,
+            query=query,
+            window_steps=adaptation.window_steps,
+            step_s=adaptation.step_s,
+        )
+    elif isinstance(cluster, LocalCluster):
+        source = load.GatewayLoad(
+            url=cluster.gateway_url(pipeline.name, pipeline.namespace),
+            window_steps=adaptation.window_steps,
+            step_s=adaptation.step_s,
+        )
+    else:
+        raise UserError(
+            "no load to adapt to: name PENSTOCK_PROMETHEUS_URL, or run on the local cluster"
+        )
+    return Ports(
+        source=source,
+        forecaster=make_forecaster(pipeline, layout),
+        solver=make_solver(settings),
+        cluster=cluster,
+        clock=RealClock(),
+        record=record,
+    )
+
+
+def tick_settings(layout: Layout, settings: Settings, *, origin_s: float = 0.0) -> TickSettings:
+    """Return how a tick renders and waits."""
+    from workflows.adapt import TickSettings
+
+    return TickSettings(
+        render=render_settings(layout, settings),
+        time_limit_s=settings.solver_time_limit_s,
+        ready_timeout_s=settings.ready_timeout_s,
+        origin_s=origin_s,
+    )
