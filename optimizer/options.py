@@ -6,30 +6,22 @@ option. (Left to a solver as an integer, they take GLPK minutes instead of a fra
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from optimizer.latency import (
-    find_point,
-    max_wait_s,
-    replicas_needed,
-    stage_capacity_rps,
-    stage_latency_s,
-    utilisation,
-)
+import numpy as np
+
+from optimizer.dominance import frontier
+from optimizer.latency import find_point, max_wait_s, replicas_needed, stage_capacity_rps
+from optimizer.latency_grid import latency_grid_s, worth_having
 from penstock.domain import AccuracyMode, Option
 
 if TYPE_CHECKING:
-    from penstock.domain import (
-        Objective,
-        Pipeline,
-        ProfilePoint,
-        ProfileTable,
-        Stage,
-        Variant,
-    )
+    from numpy.typing import NDArray
+
+    from penstock.domain import Pipeline, ProfilePoint, ProfileTable, Stage, Variant
+
+    Floats = NDArray[np.float64]
 
 TOLERANCE = 1e-6
 """A limit is kept when it is missed by no more than this share of it: a MIP solver's own."""
@@ -78,33 +70,48 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A variant at a batch size, as measured."""
+    """A variant at a batch size, as measured; ``fewest`` replicas carry the load."""
 
-    stage: Stage
     variant: Variant
     point: ProfilePoint
     accuracy: float
+    fewest: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """The candidates of a stage with every number of replicas.
+
+    latency_s: (candidates, max_replicas) at 1, 2, ... replicas
+    is_made: (candidates, max_replicas) enough, and faster than all fewer
+    """
+
+    candidates: tuple[_Candidate, ...]
+    first: int
+    latency_s: Floats
+    is_made: NDArray[np.bool_]
 
 
 def stage_options(stage: Stage, table: ProfileTable, need: Need) -> StageOptions:
     """Return what can be chosen for a stage whose variants are all profiled."""
-    options: list[Option] = []
-    dropped: list[Dropped] = []
-    for candidate in _candidates(stage, table):
-        fewest = _fewest_replicas(candidate, need)
-        made = [
-            _option(candidate, replicas, latency_s)
-            for replicas, latency_s in _faster_and_faster(candidate, fewest, need)
-        ]
-        within = [o for o in made if not exceeds(o.latency_s, need.pipeline.slo.latency_s)]
-        options += within
-        if not within:
-            dropped.append(_dropped(candidate, fewest, made, need))
-    kept = _undominated(options, need.pipeline.objective)
-    return StageOptions(stage=stage.name, options=kept, dropped=tuple(dropped))
+    grid = _grid(stage, _candidates(stage, table, need), need)
+    slo_s = need.pipeline.slo.latency_s
+    is_within = grid.is_made & (grid.latency_s <= slo_s * (1 + TOLERANCE))
+    rows, columns = np.nonzero(is_within)
+    kept = _undominated(grid, rows, columns, joint=_is_joint(need.pipeline))
+    options = [
+        _option(stage, grid, int(i), int(n)) for i, n in zip(rows[kept], columns[kept], strict=True)
+    ]
+    dropped = [_dropped(stage, grid, int(i), need) for i in np.flatnonzero(~is_within.any(axis=1))]
+    return StageOptions(stage=stage.name, options=tuple(options), dropped=tuple(dropped))
 
 
-def _candidates(stage: Stage, table: ProfileTable) -> Iterator[_Candidate]:
+def _is_joint(pipeline: Pipeline) -> bool:
+    return pipeline.objective.mode is AccuracyMode.JOINT
+
+
+def _candidates(stage: Stage, table: ProfileTable, need: Need) -> tuple[_Candidate, ...]:
+    made = []
     for variant in stage.variants:
         profile = table.find(stage.name, variant.name)
         assert profile is not None, "require_profiles has been called"
@@ -112,104 +119,89 @@ def _candidates(stage: Stage, table: ProfileTable) -> Iterator[_Candidate]:
         for batch_size in variant.batch_sizes:
             point = find_point(profile, batch_size=batch_size, cpu_cores=variant.cpu_cores)
             assert point is not None, "require_profiles has been called"
-            yield _Candidate(stage, variant, point, accuracy)
+            needed = replicas_needed(
+                point,
+                load_rps=need.load_rps,
+                visit_ratio=stage.visit_ratio,
+                headroom=need.headroom,
+            )
+            made.append(_Candidate(variant, point, accuracy, max(stage.min_replicas, needed)))
+    return tuple(made)
 
 
-def _option(candidate: _Candidate, replicas: int, latency_s: float) -> Option:
+def _grid(stage: Stage, candidates: tuple[_Candidate, ...], need: Need) -> _Grid:
+    first = min(stage.max_replicas, *(c.fewest for c in candidates))
+    replicas = np.arange(first, stage.max_replicas + 1)
+    points = [c.point for c in candidates]
+    load_rps = need.load_rps * stage.visit_ratio
+    quantile = need.pipeline.slo.quantile
+    latency_s = latency_grid_s(points, replicas=replicas, load_rps=load_rps, quantile=quantile)
+    is_enough = replicas[None, :] >= np.array([c.fewest for c in candidates])[:, None]
+    latency_s = np.where(is_enough, latency_s, np.inf)
+    is_made = worth_having(
+        latency_s, points=points, replicas=replicas, load_rps=load_rps, quantile=quantile
+    )
+    return _Grid(candidates, first, latency_s, is_made & is_enough)
+
+
+def _option(stage: Stage, grid: _Grid, row: int, column: int) -> Option:
+    candidate, replicas = grid.candidates[row], grid.first + column
     return Option(
-        stage=candidate.stage.name,
+        stage=stage.name,
         variant=candidate.variant.name,
         batch_size=candidate.point.batch_size,
         cpu_cores=candidate.variant.cpu_cores,
         replicas=replicas,
-        latency_s=latency_s,
+        latency_s=float(grid.latency_s[row, column]),
         capacity_rps=stage_capacity_rps(
-            candidate.point, replicas=replicas, visit_ratio=candidate.stage.visit_ratio
+            candidate.point, replicas=replicas, visit_ratio=stage.visit_ratio
         ),
         accuracy=candidate.accuracy,
         max_wait_s=max_wait_s(candidate.point),
     )
 
 
-def _dropped(candidate: _Candidate, fewest: int, made: Sequence[Option], need: Need) -> Dropped:
-    if made:
-        fastest = made[-1]
+def _dropped(stage: Stage, grid: _Grid, row: int, need: Need) -> Dropped:
+    candidate = grid.candidates[row]
+    made = np.flatnonzero(grid.is_made[row])
+    if len(made):
         reason = (
-            f"takes {fastest.latency_s:.3g} s alone with {fastest.replicas} replicas, "
-            f"the SLO is {need.pipeline.slo.latency_s:g} s"
+            f"takes {grid.latency_s[row, made[-1]]:.3g} s alone with "
+            f"{grid.first + made[-1]} replicas, the SLO is {need.pipeline.slo.latency_s:g} s"
         )
     else:
         reason = (
-            f"needs {fewest} replicas for {need.load_rps:g} req/s, "
-            f"max_replicas is {candidate.stage.max_replicas}"
+            f"needs {candidate.fewest} replicas for {need.load_rps:g} req/s, "
+            f"max_replicas is {stage.max_replicas}"
         )
     return Dropped(
         variant=candidate.variant.name,
         batch_size=candidate.point.batch_size,
-        replicas=fewest,
+        replicas=candidate.fewest,
         reason=reason,
     )
 
 
-def _fewest_replicas(candidate: _Candidate, need: Need) -> int:
-    needed = replicas_needed(
-        candidate.point,
-        load_rps=need.load_rps,
-        visit_ratio=candidate.stage.visit_ratio,
-        headroom=need.headroom,
-    )
-    return max(candidate.stage.min_replicas, needed)
-
-
-def _faster_and_faster(
-    candidate: _Candidate, fewest: int, need: Need
-) -> Iterator[tuple[int, float]]:
-    """Yield replicas and latency [s]: the fewest, then each number that beats all before."""
-    best_s = math.inf
-    stage, point, quantile = candidate.stage, candidate.point, need.pipeline.slo.quantile
-    for replicas in range(fewest, stage.max_replicas + 1):
-        latency_s = stage_latency_s(
-            point,
-            load_rps=need.load_rps,
-            visit_ratio=stage.visit_ratio,
-            replicas=replicas,
-            quantile=quantile,
-        )
-        if latency_s < best_s:
-            best_s = latency_s
-            yield replicas, latency_s
-        rate_rps = need.load_rps * stage.visit_ratio / max(1, replicas)
-        if utilisation(point, rate_rps=rate_rps) <= 1 - quantile:
-            # Nothing queues at the quantile: one more replica only makes batches fill more slowly.
-            return
-
-
-def _undominated(options: Sequence[Option], objective: Objective) -> tuple[Option, ...]:
+def _undominated(
+    grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp], *, joint: bool
+) -> NDArray[np.intp]:
     """Leave out each option that another one beats in latency, cores, batch and accuracy.
 
     What is left out could be replaced in any choice by what beats it, with every constraint kept
     and the objective no lower. In joint mode the pipeline's accuracy depends on the variant's name,
     so only its own options can replace one.
     """
-    joint = objective.mode is AccuracyMode.JOINT
-
-    def kind(option: Option) -> tuple[int, float | str]:
-        return (option.batch_size, option.variant if joint else option.accuracy)
-
-    def is_as_good(one: tuple[int, Any], other: tuple[int, Any]) -> bool:
-        return one[0] <= other[0] and (one[1] == other[1] if joint else one[1] >= other[1])
-
-    kinds = {kind(option) for option in options}
-    as_good = {other: [one for one in kinds if is_as_good(one, other)] for other in kinds}
-    cheapest = dict.fromkeys(kinds, math.inf)
-    kept: set[int] = set()
-    # From the fastest on, so that whatever has been kept is at least as fast.
-    for i, option in sorted(enumerate(options), key=lambda pair: _by_merit(pair[1])):
-        if all(cheapest[one] > option.cost_cores for one in as_good[kind(option)]):
-            cheapest[kind(option)] = option.cost_cores
-            kept.add(i)
-    return tuple(option for i, option in enumerate(options) if i in kept)
-
-
-def _by_merit(option: Option) -> tuple[float, float, int, float]:
-    return (option.latency_s, option.cost_cores, option.batch_size, -option.accuracy)
+    of = grid.candidates
+    points = np.column_stack(
+        [
+            grid.latency_s[rows, columns],
+            np.array([c.variant.cpu_cores for c in of])[rows] * (grid.first + columns),
+            np.array([float(c.point.batch_size) for c in of])[rows],
+            np.array([-c.accuracy for c in of])[rows],
+        ]
+    )
+    if not joint:
+        return np.sort(frontier(points))
+    names = np.array([c.variant.name for c in of])[rows]
+    own = [np.flatnonzero(names == name) for name in dict.fromkeys(names)]
+    return np.sort(np.concatenate([which[frontier(points[which])] for which in own] or [rows]))

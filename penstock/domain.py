@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -300,16 +301,19 @@ class ProfileTable:
 
     profiles: tuple[Profile, ...]
     joint_accuracy: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    _by_name: Mapping[tuple[str, str], Profile] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _unique("profiles", [(p.stage, p.variant) for p in self.profiles])
+        by_name = {(p.stage, p.variant): p for p in self.profiles}
+        object.__setattr__(self, "_by_name", MappingProxyType(by_name))
         for names, value in self.joint_accuracy.items():
             _share(f"joint accuracy of {'+'.join(names)}", value)
         object.__setattr__(self, "joint_accuracy", MappingProxyType(dict(self.joint_accuracy)))
 
     def find(self, stage: str, variant: str) -> Profile | None:
         """Return the profile of a stage's variant, or ``None``."""
-        return next((p for p in self.profiles if (p.stage, p.variant) == (stage, variant)), None)
+        return self._by_name.get((stage, variant))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -460,7 +464,7 @@ def _share(what: str, value: float) -> None:
 
 
 def _unique(what: str, names: list[Any]) -> None:
-    twice = sorted({str(n) for n in names if names.count(n) > 1})
+    twice = sorted(str(n) for n, count in Counter(names).items() if count > 1)
     _require(
         not twice, f"{what} must have different names; given more than once: {', '.join(twice)}"
     )

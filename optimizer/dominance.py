@@ -1,0 +1,106 @@
+"""Which of many rows no other row beats in every column: the Pareto frontier, in numpy.
+
+Rows are points of which *less is better* in every column. ``frontier`` returns indices; of equal
+rows the first stays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.intp]
+    Flags = NDArray[np.bool_]
+
+_BLOCK = 128
+_COARSE_FROM = 600
+_CELLS = {2: 512, 3: 48, 4: 18}
+
+
+def frontier(rows: Floats, *, exact_up_to: int = 6000) -> Integers:
+    """Return the indices, in rising order of the first column, of the rows that nothing beats.
+
+    With more than two columns and more than ``exact_up_to`` rows left after a coarse filter, some
+    beaten rows may stay: for a search that only prunes with it, that costs time and not exactness.
+    """
+    count, width = rows.shape
+    if count == 0:
+        return np.arange(0)
+    order = np.lexsort(rows.T[::-1])
+    if width == 1:
+        return order[:1]
+    if width == 2:
+        return order[_staircase(rows[order, 1])]
+    if count > _COARSE_FROM:
+        order = order[~_coarsely_beaten(rows[order])]
+    if len(order) > exact_up_to:
+        return order
+    return order[_unbeaten(rows[order])]
+
+
+def _staircase(second: Floats) -> Flags:
+    """Return which rows, sorted by the first column, have a lower second than all before."""
+    lowest = np.minimum.accumulate(second)
+    keep = np.ones(len(second), dtype=bool)
+    keep[1:] = second[1:] < lowest[:-1]
+    return keep
+
+
+def _coarsely_beaten(rows: Floats) -> Flags:
+    """Return which rows are beaten by one in a cell that is lower in all columns but the last.
+
+    The columns but the last are cut into cells of equally many rows; the lowest last column over
+    all lower cells beats what is not below it. Linear in the rows.
+    """
+    width = rows.shape[1]
+    cells = _CELLS.get(width, 8)
+    shape = (cells + 1,) * (width - 1)
+    places = []
+    for column in rows.T[:-1]:
+        edges = np.unique(np.quantile(column, np.linspace(0, 1, cells)[1:-1]))
+        places.append(np.searchsorted(edges, column, side="right"))
+    lowest = np.full(shape, np.inf)
+    np.minimum.at(lowest, tuple(places), rows[:, -1])
+    for axis in range(width - 1):
+        lowest = np.minimum.accumulate(lowest, axis=axis)
+    inner = [np.maximum(place - 1, 0) for place in places]
+    has_lower = np.all([place > 0 for place in places], axis=0)
+    beaten: Flags = has_lower & (lowest[tuple(inner)] <= rows[:, -1])
+    return beaten
+
+
+def _unbeaten(rows: Floats) -> Flags:
+    """Return which of the rows, sorted by their columns from the first on, nothing beats.
+
+    A row can only be beaten by one before it, so blocks are held against what has been kept.
+    """
+    keep = np.zeros(len(rows), dtype=bool)
+    kept = np.empty((0, rows.shape[1] - 1))
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK, 1:]
+        alive = np.flatnonzero(~_beaten_by(kept, block))
+        inside = block[alive]
+        # Row j falls to an earlier row i; equal rows fall to the first of them.
+        fallen = np.triu(_beats(inside, inside), k=1).any(axis=0)
+        keep[start + alive[~fallen]] = True
+        kept = np.concatenate([kept, inside[~fallen]])
+    return keep
+
+
+def _beaten_by(kept: Floats, block: Floats) -> Flags:
+    if not len(kept):
+        return np.zeros(len(block), dtype=bool)
+    return np.asarray(_beats(kept, block).any(axis=0))
+
+
+def _beats(rows: Floats, others: Floats) -> Flags:
+    """Return for each row and each other whether the row is no higher in any column."""
+    beats: Flags = rows[:, None, 0] <= others[None, :, 0]
+    for column in range(1, rows.shape[1]):
+        beats &= rows[:, None, column] <= others[None, :, column]
+    return beats
