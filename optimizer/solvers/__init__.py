@@ -77,7 +77,10 @@ class Solver(Protocol):
 
     @property
     def name(self) -> str:
-        """The name under which ``make_solver`` makes it."""
+        """The name under which ``make_solver`` makes it.
+
+        ``Solution.solver`` names the back-end that answered: ``auto`` hands its problems on.
+        """
         ...
 
     def solve(self, problem: Problem, *, time_limit_s: float) -> Solution:
@@ -100,7 +103,8 @@ def require_time_limit(time_limit_s: float) -> None:
 
 
 _BACK_ENDS = {
-    "auto": ("optimizer.solvers.mip", "auto_solver"),
+    "auto": ("optimizer.solvers.auto", "AutoSolver"),
+    "frontier": ("optimizer.solvers.frontier", "FrontierSolver"),
     "glpk": ("optimizer.solvers.mip", "GlpkSolver"),
     "highs": ("optimizer.solvers.mip", "HighsSolver"),
     "exhaustive": ("optimizer.solvers.exhaustive", "ExhaustiveSolver"),
@@ -111,9 +115,9 @@ SOLVERS = tuple(_BACK_ENDS)
 
 
 def make_solver(name: str = "auto") -> Solver:
-    """Return a solver: ``glpk``, ``highs``, ``exhaustive`` or ``auto``.
+    """Return a solver: ``frontier``, ``glpk``, ``highs``, ``exhaustive`` or ``auto``.
 
-    ``auto`` is GLPK when its program ``glpsol`` is on the PATH, else HiGHS.
+    ``auto`` picks among them by the size of each problem.
 
     Raises:
         DomainError: there is no solver of that name.

@@ -158,15 +158,6 @@ class HighsSolver:
         )
 
 
-def auto_solver() -> Solver:
-    """Return GLPK when its program is on the PATH, else HiGHS.
-
-    Raises:
-        MissingToolError: neither is there.
-    """
-    return HighsSolver() if shutil.which("glpsol") is None else GlpkSolver()
-
-
 def _solve(back_end: _BackEnd, problem: Problem, time_limit_s: float) -> Solution:
     require_time_limit(time_limit_s)
     started = time.perf_counter()

@@ -1,0 +1,1 @@
+"""Benchmarks: each module writes ``bench/results/<name>.json``; ``make bench BENCH=name``."""

@@ -1,0 +1,195 @@
+"""Solve times, in process, build and solve apart: median and max over the seeds.
+
+Names in the result: ``solve.<stages>x<variants>x<batches>[.<case>][.<mode>][.<solver>].<figure>``;
+without a mode the objective is the product, without a solver it is ``auto``. ``binding`` has the
+SLO and the cores bind, the others the SLO. ``.unproven`` counts the seeds without a proof within
+the time limit. Environment: ``BENCH_SEEDS`` (20), ``BENCH_GUROBI`` (a Python with gurobipy, whose
+size-limited licence admits 2,000 variables; without it the ratios are left out), ``BENCH_QUICK=1``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.instances import instance, tightened
+from optimizer.problem import Problem, build_problem
+from optimizer.solvers import Solution, Status, make_solver
+from penstock.domain import AccuracyMode
+
+SEEDS = int(os.environ.get("BENCH_SEEDS", "20"))
+QUICK = os.environ.get("BENCH_QUICK") == "1"
+MODES = (AccuracyMode.PRODUCT, AccuracyMode.SUM, AccuracyMode.MEAN)
+SHAPES = ((9, 9), (10, 10), (20, 10), (100, 20), (100, 50))
+MIP_LIMIT_S = 10.0
+_FEW_SEEDS = 3
+
+Figures = dict[str, float]
+
+
+def run(target: Path) -> None:
+    """Measure everything and write the figures."""
+    figures: Figures = {}
+    for stages, variants in SHAPES[: 2 if QUICK else None]:
+        shape_figures(figures, stages, variants)
+    binding_figures(figures, 10, 10)
+    for stages, variants in ((3, 6), (9, 9), (10, 10)):
+        mip_figures(figures, stages, variants)
+    gurobi_figures(figures)
+    document = {
+        "figures": {name: round(value, 6) for name, value in sorted(figures.items())},
+        "seeds": SEEDS,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+    }
+    target.write_text(json.dumps(document, indent=2) + "\n")
+    for name, value in document["figures"].items():
+        print(f"{name:55} {value:.6g}")
+
+
+def shape_figures(figures: Figures, stages: int, variants: int) -> None:
+    """Time the default objectives with an SLO that binds."""
+    name = f"{stages}x{variants}x7"
+    built, solved = [], {mode: [] for mode in MODES}
+    for seed in range(SEEDS):
+        problem, build_s = binding_problem(stages, variants, seed=seed)
+        built.append(build_s)
+        for mode in MODES:
+            solved[mode].append(timed("frontier", in_mode(problem, mode)))
+    summarise(figures, f"build.{name}", built)
+    for mode, answers in solved.items():
+        case = f"solve.{name}" if mode is AccuracyMode.PRODUCT else f"solve.{name}.{mode}"
+        summarise(figures, case, [a.seconds for a in answers])
+        figures[f"{case}.unproven"] = unproven(answers)
+
+
+def binding_figures(figures: Figures, stages: int, variants: int) -> None:
+    """Time problems whose SLO and cores bind."""
+    for mode in MODES:
+        answers = [
+            timed(
+                "frontier", in_mode(binding_problem(stages, variants, seed=s, cores=0.5)[0], mode)
+            )
+            for s in range(SEEDS)
+        ]
+        case = f"solve.{stages}x{variants}x7.binding"
+        case = case if mode is AccuracyMode.PRODUCT else f"{case}.{mode}"
+        summarise(figures, case, [a.seconds for a in answers])
+        figures[f"{case}.unproven"] = unproven(answers)
+
+
+def mip_figures(figures: Figures, stages: int, variants: int) -> None:
+    """Time the programs on few seeds: they take up to the limit each."""
+    for mode in (AccuracyMode.PRODUCT, AccuracyMode.SUM):
+        problems = [
+            in_mode(binding_problem(stages, variants, seed=s, cores=0.5)[0], mode)
+            for s in range(_FEW_SEEDS)
+        ]
+        for solver in ("glpk", "highs"):
+            answers = [timed(solver, p, limit_s=MIP_LIMIT_S) for p in problems]
+            case = f"solve.{stages}x{variants}x7.binding.{mode}.{solver}"
+            summarise(figures, case, [a.seconds for a in answers])
+            figures[f"{case}.unproven"] = unproven(answers)
+
+
+def gurobi_figures(figures: Figures) -> None:
+    """Compare with IPA's formulation in Gurobi, run by another Python in the same run."""
+    python = os.environ.get("BENCH_GUROBI")
+    if not python:
+        print("BENCH_GUROBI is not set: no comparison with Gurobi", file=sys.stderr)
+        return
+    seeds = min(SEEDS, 5)
+    for size in (5, 9):
+        cases = [ipa_case(size, seed) for seed in range(seeds)]
+        ours = [timed("frontier", problem).seconds for problem, _ in cases]
+        answer = subprocess.run(
+            [python, str(Path(__file__).with_name("gurobi_ipa.py"))],
+            input=json.dumps([document for _, document in cases]),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=900,
+        )
+        for form, seconds in json.loads(answer.stdout).items():
+            if not seconds:
+                continue
+            name = f"solve.{size}x{size}.gurobi_ipa.{form}"
+            summarise(figures, name, seconds)
+            ratio = statistics.median(seconds) / statistics.median(ours)
+            figures[f"solve.{size}x{size}.ratio_to_gurobi_ipa.{form}"] = ratio
+        kinder = figures.get(f"solve.{size}x{size}.ratio_to_gurobi_ipa.linear")
+        if kinder is not None:
+            figures[f"solve.{size}x{size}.ratio_to_gurobi_ipa"] = kinder
+
+
+def ipa_case(size: int, seed: int) -> tuple[Problem, dict[str, Any]]:
+    """Return one instance as our problem and as the numbers IPA's model reads.
+
+    Sum of accuracies and four batch sizes: what IPA's scalability run had.
+    """
+    batches = (1, 2, 4, 8)
+    pipeline, table, load_rps = instance(size, size, seed=seed, batches=batches)
+    pipeline = tightened(pipeline, table, load_rps)
+    problem = in_mode(build_problem(pipeline, table, load_rps, headroom=0.0), AccuracyMode.SUM)
+    stages = [
+        [
+            {
+                "cores": v.cpu_cores,
+                "accuracy": table.find(s.name, v.name).accuracy,
+                "latency_s": [p.latency_at(0.99) for p in table.find(s.name, v.name).points],
+                "throughput_rps": [p.throughput_rps for p in table.find(s.name, v.name).points],
+            }
+            for v in s.variants
+        ]
+        for s in pipeline.stages
+    ]
+    weights = pipeline.objective
+    return problem, {
+        "stages": stages,
+        "batches": batches,
+        "load_rps": load_rps,
+        "slo_s": pipeline.slo.latency_s,
+        "weights": [weights.accuracy_weight, weights.cost_weight, weights.batch_weight],
+        "time_limit_s": 20,
+    }
+
+
+def binding_problem(
+    stages: int, variants: int, *, seed: int, cores: float | None = None
+) -> tuple[Problem, float]:
+    """Return a problem whose SLO binds, and the cores too if asked, and the time to build it."""
+    pipeline, table, load_rps = instance(stages, variants, seed=seed)
+    pipeline = tightened(pipeline, table, load_rps, core_share=cores)
+    started = time.perf_counter()
+    return build_problem(pipeline, table, load_rps), time.perf_counter() - started
+
+
+def in_mode(problem: Problem, mode: AccuracyMode) -> Problem:
+    """Return the problem with another accuracy."""
+    return replace(problem, objective=replace(problem.objective, mode=mode))
+
+
+def timed(solver: str, problem: Problem, *, limit_s: float = 60.0) -> Solution:
+    """Solve once; ``Solution.seconds`` is the time."""
+    return make_solver(solver).solve(problem, time_limit_s=limit_s)
+
+
+def unproven(answers: list[Solution]) -> float:
+    """Return how many answers come without a proof."""
+    return float(sum(a.status not in (Status.OPTIMAL, Status.INFEASIBLE) for a in answers))
+
+
+def summarise(figures: Figures, name: str, seconds: list[float]) -> None:
+    """Add the median, the 95th percentile and the maximum."""
+    ordered = sorted(seconds)
+    figures[f"{name}.median_s"] = statistics.median(ordered)
+    figures[f"{name}.p95_s"] = ordered[max(0, -(-95 * len(ordered) // 100) - 1)]
+    figures[f"{name}.max_s"] = ordered[-1]

@@ -1,0 +1,80 @@
+"""The back-end that suits a problem's size, by measurement (``bench/solver.py``).
+
+Measured on two cores, in process, medians over 20 seeds of ``bench/instances.py``:
+
+* up to some 60 choices the exhaustive solver answers first: it has nothing to prepare;
+* from there to 100 stages x 50 variants x 7 batch sizes, and in every mode, the frontier does, by
+  one to three orders of magnitude: GLPK takes seconds for 10 x 10 x 7 and often has no proof for a
+  product of 20 x 20 x 7 in 10 s;
+* where the frontier is cut short (many paths that all bind, many ways that are as good) a mixed
+  integer program gets what is left of the time; the better answer of the two is returned.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from optimizer.solvers import Status, require_time_limit
+from optimizer.solvers.exhaustive import ExhaustiveSolver
+from optimizer.solvers.frontier import FrontierSolver
+from penstock.errors import MissingToolError
+
+if TYPE_CHECKING:
+    from optimizer.problem import Problem
+    from optimizer.solvers import Solution, Solver
+
+FEW_CHOICES = 60
+"""Up to so many choices are tried one after the other."""
+
+_FRONTIER_SHARE = 0.5
+_PROVEN = (Status.OPTIMAL, Status.INFEASIBLE)
+
+
+class AutoSolver:
+    """Hands each problem to the back-end that is fastest for it; needs no other program."""
+
+    name = "auto"
+
+    def solve(self, problem: Problem, *, time_limit_s: float) -> Solution:
+        """Return the best choice within the time limit [s], or why there is none."""
+        require_time_limit(time_limit_s)
+        started = time.perf_counter()
+        if math.prod(len(stage.options) for stage in problem.stages) <= FEW_CHOICES:
+            return ExhaustiveSolver().solve(problem, time_limit_s=time_limit_s)
+        first = FrontierSolver().solve(problem, time_limit_s=time_limit_s * _FRONTIER_SHARE)
+        left_s = time_limit_s - (time.perf_counter() - started)
+        if first.status in _PROVEN or left_s <= 0:
+            return first
+        try:
+            second = _mip().solve(problem, time_limit_s=left_s)
+        except MissingToolError:
+            return first
+        return _better(first, second, seconds=time.perf_counter() - started)
+
+
+def _mip() -> Solver:
+    """Return HiGHS, which proves what GLPK often does not, or else GLPK."""
+    from optimizer.solvers.mip import GlpkSolver, HighsSolver
+
+    try:
+        return HighsSolver()
+    except MissingToolError:
+        return GlpkSolver()
+
+
+def _better(first: Solution, second: Solution, *, seconds: float) -> Solution:
+    """Return the answer that says more, with the lower of both bounds."""
+    if second.status in _PROVEN:
+        return replace(second, seconds=seconds)
+    best = max(first, second, key=lambda s: s.objective)
+    if not best.choices:
+        return replace(first, seconds=seconds)
+    bound = max(best.objective, min(first.bound, second.bound))
+    return replace(best, bound=bound, seconds=seconds)
+
+
+if TYPE_CHECKING:
+    _conforms: Solver = AutoSolver()

@@ -1,0 +1,177 @@
+"""The fast exact method: labels on the Pareto frontier (``walk``), in the form of any other solver.
+
+In joint mode the accuracy is no sum or product over the stages, but a table: it is constant once a
+combination of variants is held fast. The combinations are taken best bound first; each is a walk
+among the options of its variants, for something better than the best choice known, and the first
+combination whose bound is no better ends the search. When the time runs out the answer is the best
+choice known, with what no choice exceeds.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from optimizer.solvers import Solution, Status, require_time_limit
+from optimizer.solvers.bounds import bounds_of
+from optimizer.solvers.terms import LIMIT, StageTerms, Terms, terms_of
+from optimizer.solvers.walk import CutShortError, Found, Walk
+from penstock.domain import AccuracyMode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from optimizer.problem import Problem
+    from optimizer.solvers import Solver
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class _Search:
+    """The state of a search: the best choice so far, and what no choice exceeds."""
+
+    deadline_s: float
+    found: Found
+    bound: float = math.inf
+    explanation: str = ""
+
+
+class FrontierSolver:
+    """Exact for every objective of ``Problem``, and the fastest of the back-ends."""
+
+    name = "frontier"
+
+    def solve(self, problem: Problem, *, time_limit_s: float) -> Solution:
+        """Return the best choice within the time limit [s], or why there is none."""
+        require_time_limit(time_limit_s)
+        started = time.perf_counter()
+        empty = [repr(stage.stage) for stage in problem.stages if not stage.options]
+        if empty:
+            return Solution(
+                status=Status.INFEASIBLE,
+                bound=-math.inf,
+                solver=self.name,
+                explanation=f"no option for stage {' and '.join(empty)}",
+            )
+        search = _Search(
+            deadline_s=started + time_limit_s, found=Found(choices=(), value=-math.inf)
+        )
+        is_joint = problem.objective.mode is AccuracyMode.JOINT
+        complete = True
+        try:
+            (_search_table if is_joint else _search_frontier)(problem, search)
+        except CutShortError:
+            complete = False
+            search.explanation = f"cut short after {time.perf_counter() - started:.3g} s"
+        return _solution(problem, search, complete=complete, started=started)
+
+
+def _solution(problem: Problem, search: _Search, *, complete: bool, started: float) -> Solution:
+    choices = search.found.choices
+    if choices:
+        status = Status.OPTIMAL if complete else Status.FEASIBLE
+    else:
+        status = Status.INFEASIBLE if complete else Status.TIMED_OUT
+    objective = problem.objective_of(problem.chosen(choices)) if choices else -math.inf
+    return Solution(
+        status=status,
+        choices=choices,
+        objective=objective,
+        bound=objective if complete else max(objective, search.bound),
+        seconds=time.perf_counter() - started,
+        solver=FrontierSolver.name,
+        explanation=search.explanation,
+    )
+
+
+def _search_frontier(problem: Problem, search: _Search) -> None:
+    walk = Walk(terms_of(problem), deadline_s=search.deadline_s)
+    search.bound = walk.bound
+    try:
+        walk.best(-math.inf)
+    finally:
+        search.found = walk.found
+    search.explanation = f"at most {walk.most_labels} ways side by side"
+
+
+def _search_table(problem: Problem, search: _Search) -> None:
+    """Search the joint table: one walk per combination that may still hold the best choice."""
+    terms = terms_of(problem)
+    variants = [np.array([o.variant for o in stage.options]) for stage in problem.stages]
+    combinations, added = _combinations(problem)
+    tops = _tops(terms, variants, combinations, added)
+    walks = 0
+    for c in np.argsort(-tops, kind="stable"):
+        search.bound = float(tops[c])
+        if search.found.choices and tops[c] <= search.found.value:
+            break
+        held = Terms(
+            stages=tuple(
+                stage.only(names == name)
+                for stage, names, name in zip(terms.stages, variants, combinations[c], strict=True)
+            )
+        )
+        walk = Walk(held, deadline_s=search.deadline_s)
+        walks += 1
+        try:
+            walk.best(search.found.value - added[c])
+        finally:
+            if walk.found.choices:
+                search.found = Found(choices=walk.found.choices, value=walk.found.value + added[c])
+    search.explanation = f"{walks} of {len(combinations)} combinations"
+
+
+def _combinations(problem: Problem) -> tuple[list[tuple[str, ...]], Floats]:
+    """Return the combinations that are on offer and what each adds to the objective."""
+    offered = [set(stage.variants) for stage in problem.stages]
+    known = [
+        names
+        for names in problem.joint_accuracy
+        if len(names) == len(offered) and all(n in of for n, of in zip(names, offered, strict=True))
+    ]
+    weight = problem.objective.accuracy_weight
+    return known, np.array([weight * problem.joint_accuracy[names] for names in known])
+
+
+def _tops(
+    terms: Terms,
+    variants: list[NDArray[np.str_]],
+    combinations: list[tuple[str, ...]],
+    added: Floats,
+) -> Floats:
+    """Return what no choice of each combination can exceed.
+
+    The prices of the limits are those at which a stage's variant is worth its own options and the
+    mean of its combinations.
+    """
+    stages = []
+    for s, (stage, names) in enumerate(zip(terms.stages, variants, strict=True)):
+        mean = _means([c[s] for c in combinations], added)
+        values = stage.values + np.array([mean.get(name, 0.0) for name in names])
+        stages.append(
+            StageTerms(uses=stage.uses, values=values, factors=stage.factors, index=stage.index)
+        )
+    prices = bounds_of(Terms(stages=tuple(stages)))[0].prices
+    tops = added + LIMIT * prices.sum()
+    for s, (stage, names) in enumerate(zip(terms.stages, variants, strict=True)):
+        worth = stage.values - stage.uses @ prices
+        best = {name: worth[names == name].max() for name in dict.fromkeys(names)}
+        tops = tops + np.array([best[c[s]] for c in combinations])
+    return np.asarray(tops)
+
+
+def _means(names: list[str], added: Floats) -> dict[str, float]:
+    """Return what is added by the combinations of each variant, on average."""
+    of: dict[str, list[float]] = {}
+    for name, value in zip(names, added, strict=True):
+        of.setdefault(name, []).append(float(value))
+    return {name: math.fsum(values) / len(values) for name, values in of.items()}
+
+
+if TYPE_CHECKING:
+    _conforms: Solver = FrontierSolver()
