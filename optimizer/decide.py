@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from optimizer.options import exceeds
+from optimizer.options import TOLERANCE, exceeds, falls_short
 from optimizer.verify import evaluate
+from penstock.domain import Goal
 from penstock.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def decide(
         return _without_plan(running, present, outcome, pipeline=pipeline, table=table)
     if outcome.plan.same_choice(running):
         return _keep("the running plan is still the best", running, outcome.plan, gain=0.0)
-    gain = _gain(present, outcome.plan.promise)
+    gain = _gain(present, outcome.plan.promise, pipeline)
     broken = _broken(present, pipeline, outcome.load_rps)
     if broken:
         return Decision(
@@ -156,7 +157,7 @@ def _without_plan(
                 ),
                 running=running,
                 proposed=nearest,
-                gain=_gain(present, then),
+                gain=_gain(present, then, pipeline),
                 urgent=True,
             )
     return Decision(
@@ -184,6 +185,11 @@ def _broken(present: Promise, pipeline: Pipeline, load_rps: float) -> str:
         )
     if pipeline.max_cores is not None and exceeds(present.cost_cores, pipeline.max_cores):
         return f"uses {present.cost_cores:g} cores, max_cores is {pipeline.max_cores:g}"
+    budget, floor = pipeline.max_cost_per_hour, pipeline.objective.accuracy_floor
+    if budget is not None and exceeds(_cost(present), budget):
+        return f"costs {_cost(present):.2f} per hour, max_cost_per_hour is {budget:.2f}"
+    if floor is not None and falls_short(present.accuracy, floor):
+        return f"has an accuracy of {present.accuracy:.4g}, accuracy_floor is {floor:g}"
     return ""
 
 
@@ -211,8 +217,29 @@ def _unwilling(gain: float, pipeline: Pipeline, since_change_s: float) -> str:
     return ""
 
 
-def _gain(present: Promise, proposed: Promise) -> float:
+def _gain(present: Promise, proposed: Promise, pipeline: Pipeline) -> float:
+    """Return the gain in what the goal puts first, or in what comes second where that is equal."""
+    criteria = {
+        "accuracy": (present.accuracy, proposed.accuracy),
+        "cost": (-_cost(present), -_cost(proposed)),
+    }
+    goal = pipeline.objective.goal
+    order = {
+        Goal.ACCURACY_FIRST: ("accuracy", "cost"),
+        Goal.COST_FIRST: ("cost", "accuracy"),
+    }.get(goal, ())
+    for name in order:
+        before, after = criteria[name]
+        gain = (after - before) / max(abs(before), 1e-9)
+        if abs(gain) > TOLERANCE:
+            return gain
+    if order:
+        return 0.0
     return (proposed.objective - present.objective) / max(abs(present.objective), 1e-9)
+
+
+def _cost(promise: Promise) -> float:
+    return promise.cost_cores if promise.cost_per_hour is None else promise.cost_per_hour
 
 
 def _difference(present: Promise, proposed: Promise) -> str:

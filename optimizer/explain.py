@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from optimizer.options import StageOptions, exceeds
 from optimizer.problem import Problem, build_problem
+from optimizer.solvers.frontier import FrontierSolver
 
 if TYPE_CHECKING:
     from penstock.domain import Option, Pipeline, ProfileTable
 
 _BOUNDLESS_S = 1e9
+_PATIENCE_S = 10.0
 _MORE_REPLICAS = 8
 _LOAD_GRAIN = 0.005
 
@@ -50,9 +52,13 @@ def fastest(problem: Problem) -> tuple[int, ...]:
 
 
 def is_feasible(problem: Problem) -> bool:
-    """Whether some choice keeps the SLO and ``max_cores``."""
-    choices = fastest(problem)
-    return bool(choices) and problem.is_feasible(problem.chosen(choices))
+    """Whether some choice keeps every limit."""
+    if problem.objective.accuracy_floor is None and problem.max_cost_per_hour is None:
+        choices = fastest(problem)
+        return bool(choices) and problem.is_feasible(problem.chosen(choices))
+    nothing = replace(problem.objective, accuracy_weight=0.0, cost_weight=0.0, batch_weight=0.0)
+    asked = replace(problem, objective=nothing)
+    return bool(FrontierSolver().solve(asked, time_limit_s=_PATIENCE_S).choices)
 
 
 def without_slo(pipeline: Pipeline) -> Pipeline:
@@ -127,6 +133,10 @@ def explanation(
     asked = f"no plan serves {load_rps:g} req/s within {_seconds(pipeline.slo.latency_s)}"
     if pipeline.max_cores is not None:
         asked += f" and {pipeline.max_cores:g} cores"
+    if pipeline.max_cost_per_hour is not None:
+        asked += f" and {pipeline.max_cost_per_hour:.2f} per hour"
+    if pipeline.objective.accuracy_floor is not None:
+        asked += f" with an accuracy of {pipeline.objective.accuracy_floor:g}"
     joint = " and " if binding.together else " or "
     advice = "raise " + joint.join(_advice(path, pipeline) for path in binding.paths)
     if served_rps:
@@ -169,9 +179,13 @@ def _undominated(labels: Iterable[_Label]) -> list[_Label]:
 
 
 def _limits(pipeline: Pipeline) -> tuple[str, ...]:
-    cores = () if pipeline.max_cores is None else ("max_cores",)
+    given = {
+        "objective.accuracy_floor": pipeline.objective.accuracy_floor,
+        "max_cost_per_hour": pipeline.max_cost_per_hour,
+        "max_cores": pipeline.max_cores,
+    }
     replicas = (f"stages[{i}].max_replicas" for i in range(len(pipeline.stages)))
-    return ("slo.latency_s", *cores, *replicas)
+    return ("slo.latency_s", *(path for path, limit in given.items() if limit), *replicas)
 
 
 def _relaxed(pipeline: Pipeline, paths: Sequence[str]) -> Pipeline:
@@ -182,8 +196,14 @@ def _relaxed(pipeline: Pipeline, paths: Sequence[str]) -> Pipeline:
         else stage
         for i, stage in enumerate(pipeline.stages)
     )
+    objective = pipeline.objective
+    if "objective.accuracy_floor" in paths:
+        objective = replace(objective, accuracy_floor=None)
+    budget = None if "max_cost_per_hour" in paths else pipeline.max_cost_per_hour
     max_cores = None if "max_cores" in paths else pipeline.max_cores
-    return replace(eased, stages=stages, max_cores=max_cores)
+    return replace(
+        eased, stages=stages, objective=objective, max_cores=max_cores, max_cost_per_hour=budget
+    )
 
 
 def _advice(path: str, pipeline: Pipeline) -> str:
@@ -191,6 +211,11 @@ def _advice(path: str, pipeline: Pipeline) -> str:
         return f"the SLO above {_seconds(pipeline.slo.latency_s)}"
     if path == "max_cores":
         return f"max_cores above {pipeline.max_cores:g}"
+    if path == "max_cost_per_hour":
+        return f"max_cost_per_hour above {pipeline.max_cost_per_hour:g}"
+    if path == "objective.accuracy_floor":
+        floor = pipeline.objective.accuracy_floor
+        return f"the accuracy of the variants, or lower accuracy_floor below {floor:g}"
     stage = pipeline.stages[int(path.removeprefix("stages[").split("]")[0])]
     return f"max_replicas of stage {stage.name!r} above {stage.max_replicas}"
 

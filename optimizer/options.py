@@ -6,11 +6,13 @@ option. (Left to a solver as an integer, they take GLPK minutes instead of a fra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optimizer.accuracy import normalised_ranks, stage_accuracies
 from optimizer.dominance import frontier
 from optimizer.latency import find_point, max_wait_s, replicas_needed, stage_capacity_rps
 from optimizer.latency_grid import latency_grid_s, worth_having
@@ -42,21 +44,34 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOptions:
-    """The options of one stage, and why others are not among them; there may be none."""
+    """The options of one stage, and why others are not among them; there may be none.
+
+    ``ranks`` holds the normalised rank of each variant, in ranks mode only.
+    """
 
     stage: str
     options: tuple[Option, ...]
     dropped: tuple[Dropped, ...] = ()
+    ranks: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def variants(self) -> tuple[str, ...]:
         """The variants that have an option, in the order of the options."""
         return tuple(dict.fromkeys(o.variant for o in self.options))
 
+    def score(self, option: Option) -> float:
+        """Return what the option counts for in the accuracy: its accuracy or its rank."""
+        return self.ranks.get(option.variant, option.accuracy)
+
 
 def exceeds(value: float, limit: float) -> bool:
     """Whether a value is above its limit by more than rounding and a solver's tolerance."""
     return value > limit * (1 + TOLERANCE)
+
+
+def falls_short(value: float, floor: float) -> bool:
+    """Whether a value is below its floor by more than rounding and a solver's tolerance."""
+    return value < floor * (1 - TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +85,17 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A variant at a batch size, as measured; ``fewest`` replicas carry the load."""
+    """A variant at a batch size, as measured; ``fewest`` replicas carry the load.
+
+    ``score`` is what it counts for in the accuracy, ``replica_hour`` what a replica costs.
+    """
 
     variant: Variant
     point: ProfilePoint
     accuracy: float
+    score: float
     fewest: int
+    replica_hour: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +123,32 @@ def stage_options(stage: Stage, table: ProfileTable, need: Need) -> StageOptions
         _option(stage, grid, int(i), int(n)) for i, n in zip(rows[kept], columns[kept], strict=True)
     ]
     dropped = [_dropped(stage, grid, int(i), need) for i in np.flatnonzero(~is_within.any(axis=1))]
-    return StageOptions(stage=stage.name, options=tuple(options), dropped=tuple(dropped))
+    return StageOptions(
+        stage=stage.name,
+        options=tuple(options),
+        dropped=tuple(dropped),
+        ranks=_ranks(stage, table, need.pipeline),
+    )
 
 
 def _is_joint(pipeline: Pipeline) -> bool:
     return pipeline.objective.mode is AccuracyMode.JOINT
 
 
+def _ranks(stage: Stage, table: ProfileTable, pipeline: Pipeline) -> dict[str, float]:
+    if pipeline.objective.mode is not AccuracyMode.RANKS:
+        return {}
+    return normalised_ranks(stage_accuracies(stage, table))
+
+
 def _candidates(stage: Stage, table: ProfileTable, need: Need) -> tuple[_Candidate, ...]:
     made = []
+    accuracies, ranks = stage_accuracies(stage, table), _ranks(stage, table, need.pipeline)
+    prices = need.pipeline.prices
     for variant in stage.variants:
         profile = table.find(stage.name, variant.name)
         assert profile is not None, "require_profiles has been called"
-        accuracy = profile.accuracy if variant.accuracy is None else variant.accuracy
+        accuracy = accuracies[variant.name]
         for batch_size in variant.batch_sizes:
             point = find_point(profile, batch_size=batch_size, cpu_cores=variant.cpu_cores)
             assert point is not None, "require_profiles has been called"
@@ -125,7 +158,16 @@ def _candidates(stage: Stage, table: ProfileTable, need: Need) -> tuple[_Candida
                 visit_ratio=stage.visit_ratio,
                 headroom=need.headroom,
             )
-            made.append(_Candidate(variant, point, accuracy, max(stage.min_replicas, needed)))
+            made.append(
+                _Candidate(
+                    variant=variant,
+                    point=point,
+                    accuracy=accuracy,
+                    score=ranks.get(variant.name, accuracy),
+                    fewest=max(stage.min_replicas, needed),
+                    replica_hour=0.0 if prices is None else prices.replica_hour(variant),
+                )
+            )
     return tuple(made)
 
 
@@ -158,6 +200,7 @@ def _option(stage: Stage, grid: _Grid, row: int, column: int) -> Option:
         ),
         accuracy=candidate.accuracy,
         max_wait_s=max_wait_s(candidate.point),
+        cost_per_hour=candidate.replica_hour * replicas,
     )
 
 
@@ -185,21 +228,23 @@ def _dropped(stage: Stage, grid: _Grid, row: int, need: Need) -> Dropped:
 def _undominated(
     grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp], *, joint: bool
 ) -> NDArray[np.intp]:
-    """Leave out each option that another one beats in latency, cores, batch and accuracy.
+    """Leave out each option that another one beats in latency, price, cores, batch and accuracy.
 
     What is left out could be replaced in any choice by what beats it, with every constraint kept
     and the objective no lower. In joint mode the pipeline's accuracy depends on the variant's name,
     so only its own options can replace one.
     """
     of = grid.candidates
-    points = np.column_stack(
-        [
-            grid.latency_s[rows, columns],
-            np.array([c.variant.cpu_cores for c in of])[rows] * (grid.first + columns),
-            np.array([float(c.point.batch_size) for c in of])[rows],
-            np.array([-c.accuracy for c in of])[rows],
-        ]
-    )
+    replicas = grid.first + columns
+    columns_of = [
+        grid.latency_s[rows, columns],
+        np.array([c.variant.cpu_cores for c in of])[rows] * replicas,
+        np.array([float(c.point.batch_size) for c in of])[rows],
+        np.array([-c.score for c in of])[rows],
+    ]
+    if any(c.replica_hour for c in of):
+        columns_of.insert(1, np.array([c.replica_hour for c in of])[rows] * replicas)
+    points = np.column_stack(columns_of)
     if not joint:
         return np.sort(frontier(points))
     names = np.array([c.variant.name for c in of])[rows]

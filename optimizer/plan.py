@@ -20,6 +20,7 @@ from optimizer.explain import (
 from optimizer.plan_json import plan_from_json, plan_to_json
 from optimizer.problem import build_problem
 from optimizer.solvers import Solution, Status
+from optimizer.solvers.goals import solve_goal
 from optimizer.verify import LATENCY_MODEL, evaluate, verify
 from penstock.domain import Plan, Promise
 from penstock.errors import DomainError
@@ -77,6 +78,7 @@ def to_plan(solution: Solution, problem: Problem) -> Plan:
         accuracy_joint=problem.joint_accuracy.get(tuple(o.variant for o in chosen)),
         objective=problem.objective_of(chosen),
         latency_model=LATENCY_MODEL,
+        cost_per_hour=problem.cost_per_hour(chosen) if problem.is_priced else None,
     )
     return Plan(
         pipeline=problem.pipeline,
@@ -102,7 +104,7 @@ def solve_plan(
         DomainError: the load or the time limit makes no sense.
     """
     problem = build_problem(pipeline, table, load_rps)
-    solution = solver.solve(problem, time_limit_s=time_limit_s)
+    solution = solve_goal(solver, problem, time_limit_s=time_limit_s)
     if solution.choices:
         return Outcome(
             status=solution.status,
@@ -165,7 +167,7 @@ def _infeasible(
 def _plan_for(pipeline: Pipeline, table: ProfileTable, load_rps: float, search: _Search) -> Plan:
     """Return the best plan for a load that is known to be feasible, the fastest if need be."""
     problem = build_problem(pipeline, table, load_rps)
-    solution = search.solver.solve(problem, time_limit_s=search.time_limit_s)
+    solution = solve_goal(search.solver, problem, time_limit_s=search.time_limit_s)
     return to_plan(solution if solution.choices else _by_hand(problem), problem)
 
 

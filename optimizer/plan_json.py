@@ -16,6 +16,9 @@ FORMAT = "penstock.dev/plan/v1"
 _TOP = ("format", "pipeline", "load_rps", "stages", "promise", "solver")
 _WHOLE = {"batch_size": 1, "replicas": 0}
 _SHARES = {"accuracy_product", "accuracy_joint"}
+_SINCE_V1 = {"cost_per_hour"}
+"""What older documents do not have; the dataclasses' defaults stand in."""
+_MAY_BE_NONE = {"accuracy_joint", "cost_per_hour"}
 _ANY_SIGN = {"objective"}
 _TEXTS = {"stage", "variant", "latency_model"}
 
@@ -97,7 +100,7 @@ class _Reader:
             if name not in names:
                 self._fault(f"{prefix}{name}", f"is unknown; known are {', '.join(names)}")
         for name in names:
-            if name not in found:
+            if name not in found and name not in _SINCE_V1:
                 self._fault(f"{prefix}{name}", "is missing")
         return {name: found[name] for name in names if name in found}
 
@@ -110,7 +113,7 @@ class _Reader:
             return self._text(found, path)
         if name in _WHOLE:
             return self._whole(found, path, least=_WHOLE[name])
-        if name == "accuracy_joint" and found is None:
+        if name in _MAY_BE_NONE and found is None and path.startswith("promise"):
             return None
         is_share = name in _SHARES or (name == "accuracy" and path.startswith("stages"))
         return self._number(

@@ -9,8 +9,9 @@ from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from optimizer.accuracy import combined_accuracy
 from optimizer.latency import find_point
-from optimizer.options import Need, StageOptions, exceeds, stage_options
+from optimizer.options import Need, StageOptions, exceeds, falls_short, stage_options
 from penstock.domain import AccuracyMode
 from penstock.errors import DomainError, ProfileError
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One option per stage is to be chosen, for the highest objective within SLO and cores.
+    """One option per stage is to be chosen, for the highest objective within all limits.
 
     ``paths`` holds the indices of the stages along each way through the pipeline: the latencies of
     each path add up and the slowest path counts. ``joint_accuracy`` maps variant names in stage
-    order to an accuracy, in joint mode only. A *choice* is an option index per stage, in stage
-    order.
+    order to an accuracy, in joint mode only. ``is_priced`` says that cost means money and not
+    cores. A *choice* is an option index per stage, in stage order.
     """
 
     pipeline: str
@@ -36,6 +37,8 @@ class Problem:
     objective: Objective
     max_cores: float | None = None
     joint_accuracy: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    is_priced: bool = False
+    max_cost_per_hour: float | None = None
 
     def __post_init__(self) -> None:
         known = range(len(self.stages))
@@ -59,43 +62,42 @@ class Problem:
         """Return the cores of all replicas together."""
         return math.fsum(o.cost_cores for o in chosen)
 
+    def cost_per_hour(self, chosen: Sequence[Option]) -> float:
+        """Return the price of all replicas together."""
+        return math.fsum(o.cost_per_hour for o in chosen)
+
+    def cost(self, chosen: Sequence[Option]) -> float:
+        """Return the cost in the objective's unit: money per hour, or cores."""
+        return self.cost_per_hour(chosen) if self.is_priced else self.cost_cores(chosen)
+
     def accuracy(self, chosen: Sequence[Option]) -> float:
         """Return the accuracy in the objective's mode."""
         if self.objective.mode is AccuracyMode.JOINT:
             return self.joint_accuracy[tuple(o.variant for o in chosen)]
-        return combined_accuracy([o.accuracy for o in chosen], self.objective.mode)
+        scores = [s.score(o) for s, o in zip(self.stages, chosen, strict=True)]
+        return combined_accuracy(scores, self.objective.mode)
 
     def objective_of(self, chosen: Sequence[Option]) -> float:
-        """Return alpha x accuracy - beta x cores - delta x sum of batches."""
+        """Return alpha x accuracy - beta x cost - delta x sum of batches."""
         weights = self.objective
         return (
             weights.accuracy_weight * self.accuracy(chosen)
-            - weights.cost_weight * self.cost_cores(chosen)
+            - weights.cost_weight * self.cost(chosen)
             - weights.batch_weight * sum(o.batch_size for o in chosen)
         )
 
     def is_feasible(self, chosen: Sequence[Option]) -> bool:
-        """Whether the options keep the SLO and the cores; each carries the load by its making."""
-        return not exceeds(self.latency_s(chosen), self.slo.latency_s) and (
-            self.max_cores is None or not exceeds(self.cost_cores(chosen), self.max_cores)
+        """Whether the options keep every limit; each carries the load by its making."""
+        floor = self.objective.accuracy_floor
+        return (
+            not exceeds(self.latency_s(chosen), self.slo.latency_s)
+            and (self.max_cores is None or not exceeds(self.cost_cores(chosen), self.max_cores))
+            and (
+                self.max_cost_per_hour is None
+                or not exceeds(self.cost_per_hour(chosen), self.max_cost_per_hour)
+            )
+            and (floor is None or not falls_short(self.accuracy(chosen), floor))
         )
-
-
-def combined_accuracy(accuracies: Sequence[float], mode: AccuracyMode) -> float:
-    """Return the pipeline's accuracy from those of *all* its stages: their product, sum or mean.
-
-    Raises:
-        DomainError: the mode is joint, which is measured and not computed.
-    """
-    match mode:
-        case AccuracyMode.PRODUCT:
-            return math.prod(accuracies)
-        case AccuracyMode.SUM:
-            return math.fsum(accuracies)
-        case AccuracyMode.MEAN:
-            return math.fsum(accuracies) / len(accuracies)
-        case AccuracyMode.JOINT:
-            raise DomainError("a joint accuracy is looked up per combination of variants")
 
 
 def build_problem(
@@ -132,6 +134,8 @@ def build_problem(
         objective=pipeline.objective,
         max_cores=pipeline.max_cores,
         joint_accuracy=table.joint_accuracy,
+        is_priced=pipeline.prices is not None,
+        max_cost_per_hour=pipeline.max_cost_per_hour,
     )
 
 

@@ -11,13 +11,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from optimizer.accuracy import stage_accuracies
 from optimizer.latency import find_point, max_wait_s, stage_capacity_rps, stage_latency_s
-from optimizer.options import TOLERANCE, exceeds
+from optimizer.options import TOLERANCE, exceeds, falls_short
 from penstock.domain import AccuracyMode, Promise
 from penstock.errors import DomainError, ProfileError
 
 if TYPE_CHECKING:
-    from penstock.domain import Option, Pipeline, Plan, ProfilePoint, ProfileTable, Stage, Variant
+    from penstock.domain import (
+        Option,
+        Pipeline,
+        Plan,
+        Prices,
+        ProfilePoint,
+        ProfileTable,
+        Stage,
+        Variant,
+    )
 
 LATENCY_MODEL = "sum-of-quantiles"
 """Stage latencies at the SLO's quantile are added up along the path: an upper bound."""
@@ -31,6 +41,7 @@ class _Priced:
     capacity_rps: float
     accuracy: float
     max_wait_s: float
+    cost_per_hour: float
 
 
 def evaluate(plan: Plan, pipeline: Pipeline, table: ProfileTable, load_rps: float) -> Promise:
@@ -55,7 +66,8 @@ def evaluate(plan: Plan, pipeline: Pipeline, table: ProfileTable, load_rps: floa
     priced = _priced(plan, pipeline, table, load_rps)
     accuracies = [p.accuracy for p in priced]
     joint = table.joint_accuracy.get(plan.variants)
-    accuracy = _accuracy(accuracies, joint, plan=plan, mode=pipeline.objective.mode)
+    accuracy = _accuracy(accuracies, joint, plan=plan, pipeline=pipeline, table=table)
+    cost_per_hour = None if pipeline.prices is None else math.fsum(p.cost_per_hour for p in priced)
     cost_cores = math.fsum(o.cpu_cores * o.replicas for o in plan.stages)
     weights = pipeline.objective
     return Promise(
@@ -66,9 +78,10 @@ def evaluate(plan: Plan, pipeline: Pipeline, table: ProfileTable, load_rps: floa
         accuracy_product=math.prod(accuracies),
         accuracy_joint=joint,
         objective=weights.accuracy_weight * accuracy
-        - weights.cost_weight * cost_cores
+        - weights.cost_weight * (cost_cores if cost_per_hour is None else cost_per_hour)
         - weights.batch_weight * sum(o.batch_size for o in plan.stages),
         latency_model=LATENCY_MODEL,
+        cost_per_hour=cost_per_hour,
     )
 
 
@@ -149,13 +162,18 @@ def _priced(
     plan: Plan, pipeline: Pipeline, table: ProfileTable, load_rps: float
 ) -> tuple[_Priced, ...]:
     return tuple(
-        _price(option, stage, table, load_rps=load_rps, quantile=pipeline.slo.quantile)
+        _price(option, stage, table, load_rps=load_rps, pipeline=pipeline)
         for option, stage in zip(plan.stages, pipeline.stages, strict=True)
     )
 
 
 def _price(
-    option: Option, stage: Stage, table: ProfileTable, *, load_rps: float, quantile: float
+    option: Option,
+    stage: Stage,
+    table: ProfileTable,
+    *,
+    load_rps: float,
+    pipeline: Pipeline,
 ) -> _Priced:
     profile, point = table.find(option.stage, option.variant), _point(option, table)
     assert profile is not None
@@ -167,20 +185,43 @@ def _price(
             load_rps=load_rps,
             visit_ratio=stage.visit_ratio,
             replicas=option.replicas,
-            quantile=quantile,
+            quantile=pipeline.slo.quantile,
         ),
         capacity_rps=stage_capacity_rps(
             point, replicas=option.replicas, visit_ratio=stage.visit_ratio
         ),
         accuracy=profile.accuracy if declared is None else declared,
         max_wait_s=max_wait_s(point),
+        cost_per_hour=_hourly(option, stage, pipeline.prices),
     )
 
 
+def _hourly(option: Option, stage: Stage, prices: Prices | None) -> float:
+    """Return the bill of one hour, resource class by resource class."""
+    if prices is None:
+        return 0.0
+    variant = stage.variant(option.variant)
+    share = prices.spot_share if variant.spot else 1.0
+    cpu = prices.cpu_core_hour * option.cpu_cores * option.replicas
+    memory = prices.memory_gib_hour * variant.memory_mib / 1024 * option.replicas
+    gpu = prices.gpu_hour * variant.gpus * option.replicas
+    return (cpu + memory + gpu) * share
+
+
 def _accuracy(
-    accuracies: list[float], joint: float | None, *, plan: Plan, mode: AccuracyMode
+    accuracies: list[float],
+    joint: float | None,
+    *,
+    plan: Plan,
+    pipeline: Pipeline,
+    table: ProfileTable,
 ) -> float:
-    match mode:
+    match pipeline.objective.mode:
+        case AccuracyMode.RANKS:
+            return math.fsum(
+                _rank(stage_accuracies(stage, table), option.variant)
+                for stage, option in zip(pipeline.stages, plan.stages, strict=True)
+            )
         case AccuracyMode.PRODUCT:
             return math.prod(accuracies)
         case AccuracyMode.SUM:
@@ -196,11 +237,18 @@ def _accuracy(
             return joint
 
 
+def _rank(accuracies: dict[str, float], variant: str) -> float:
+    if len(accuracies) == 1:
+        return 1.0
+    others = [a for name, a in accuracies.items() if name != variant]
+    return sum(a <= accuracies[variant] for a in others) / len(others)
+
+
 def _option_faults(plan: Plan, pipeline: Pipeline, table: ProfileTable) -> Iterator[str]:
     for i, (option, real) in enumerate(
         zip(plan.stages, _priced(plan, pipeline, table, plan.load_rps), strict=True)
     ):
-        for name in ("latency_s", "capacity_rps", "accuracy", "max_wait_s"):
+        for name in ("latency_s", "capacity_rps", "accuracy", "max_wait_s", "cost_per_hour"):
             yield from _number_fault(
                 f"stages[{i}].{name}", getattr(option, name), getattr(real, name)
             )
@@ -216,6 +264,7 @@ def _promise_faults(plan: Plan, real: Promise) -> Iterator[str]:
         "accuracy_product",
         "accuracy_joint",
         "objective",
+        "cost_per_hour",
     ):
         yield from _number_fault(f"promise.{name}", getattr(promise, name), getattr(real, name))
     if promise.latency_model != real.latency_model:
@@ -242,3 +291,9 @@ def _limit_faults(real: Promise, pipeline: Pipeline, load_rps: float) -> Iterato
         )
     if pipeline.max_cores is not None and exceeds(real.cost_cores, pipeline.max_cores):
         yield f"cores: {real.cost_cores:g}, max_cores is {pipeline.max_cores:g}"
+    budget = pipeline.max_cost_per_hour
+    if budget is not None and exceeds(real.cost_per_hour or 0.0, budget):
+        yield f"cost: {real.cost_per_hour:.2f} per hour, max_cost_per_hour is {budget:.2f}"
+    floor = pipeline.objective.accuracy_floor
+    if floor is not None and falls_short(real.accuracy, floor):
+        yield f"accuracy: {real.accuracy:.6g}, accuracy_floor is {floor:g}"

@@ -36,6 +36,22 @@ class AccuracyMode(StrEnum):
     """Mean over the stages."""
     JOINT = "joint"
     """The pipeline's accuracy as measured for each combination of variants."""
+    RANKS = "ranks"
+    """IPA's PAS': the sum over the stages of i / (k - 1) for the i-th least accurate of k variants,
+    1 where there is one. Only its order means anything."""
+
+
+class Goal(StrEnum):
+    """What is best among the plans that keep every limit."""
+
+    WEIGHTED = "weighted"
+    """The highest weighted sum of accuracy, cost and batches."""
+    ACCURACY_FIRST = "accuracy-first"
+    """The most accurate; of those that are as accurate the cheapest, then the smallest batches.
+    Under a budget this is the epsilon-constraint form of the most accuracy for the money."""
+    COST_FIRST = "cost-first"
+    """The cheapest; of those that cost the same the most accurate, then the smallest batches. With
+    an accuracy floor this is the epsilon-constraint form of the least money for the accuracy."""
 
 
 class Mode(StrEnum):
@@ -52,6 +68,7 @@ class Variant:
 
     ``artifact`` is the folder of the model: relative to the spec file, or a key of the artifact
     store. ``accuracy`` is a declared accuracy; ``None`` takes the measured one from the profile.
+    ``gpus`` and ``spot`` (replicas run on machines that may be taken back) only set the price.
     """
 
     name: str
@@ -60,8 +77,11 @@ class Variant:
     cpu_cores: float = 1.0
     memory_mib: int = 512
     accuracy: float | None = None
+    gpus: float = 0.0
+    spot: bool = False
 
     def __post_init__(self) -> None:
+        _not_negative(f"variant {self.name!r}: gpus", self.gpus)
         _require(bool(self.batch_sizes), f"variant {self.name!r} has no batch size")
         _require(
             all(b >= 1 for b in self.batch_sizes),
@@ -128,15 +148,21 @@ class Objective:
     """What is maximised, in the form of IPA's equation 8 with its alpha, beta and delta.
 
     ``accuracy_weight`` x accuracy - ``cost_weight`` x cores - ``batch_weight`` x sum of batches;
-    ``mode`` says what accuracy means.
+    ``mode`` says what accuracy means, ``goal`` whether the weights or an order decide. Cost is in
+    cores, or in money per hour where the pipeline has prices. No plan has an accuracy, in the
+    mode's unit, below ``accuracy_floor``.
     """
 
     mode: AccuracyMode = AccuracyMode.PRODUCT
     accuracy_weight: float = 10.0
     cost_weight: float = 0.5
     batch_weight: float = 1e-6
+    goal: Goal = Goal.WEIGHTED
+    accuracy_floor: float | None = None
 
     def __post_init__(self) -> None:
+        if self.accuracy_floor is not None:
+            _not_negative("objective: accuracy_floor", self.accuracy_floor)
         for name in ("accuracy_weight", "cost_weight", "batch_weight"):
             value = getattr(self, name)
             _require(
@@ -195,10 +221,38 @@ class Adaptation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What one hour costs per resource class, in one currency.
+
+    A replica on spot machines costs ``spot_share`` of the price.
+    """
+
+    cpu_core_hour: float = 0.0
+    memory_gib_hour: float = 0.0
+    gpu_hour: float = 0.0
+    spot_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("cpu_core_hour", "memory_gib_hour", "gpu_hour"):
+            _not_negative(f"prices: {name}", getattr(self, name))
+        _share("prices: spot_share", self.spot_share)
+
+    def replica_hour(self, variant: Variant) -> float:
+        """Return what one replica of a variant costs per hour."""
+        full = (
+            self.cpu_core_hour * variant.cpu_cores
+            + self.memory_gib_hour * variant.memory_mib / 1024
+            + self.gpu_hour * variant.gpus
+        )
+        return full * self.spot_share if variant.spot else full
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """A sequence of stages with one entry, an SLO and an objective.
 
-    ``max_cores`` bounds the cores of all replicas together; ``None`` leaves them unbounded.
+    ``max_cores`` bounds the cores of all replicas together, ``max_cost_per_hour`` their price;
+    ``None`` leaves them unbounded. With ``prices`` cost means money, without them cores.
     """
 
     name: str
@@ -208,8 +262,16 @@ class Pipeline:
     objective: Objective = field(default_factory=Objective)
     adaptation: Adaptation = field(default_factory=Adaptation)
     max_cores: float | None = None
+    prices: Prices | None = None
+    max_cost_per_hour: float | None = None
 
     def __post_init__(self) -> None:
+        if self.max_cost_per_hour is not None:
+            _positive(f"pipeline {self.name!r}: max_cost_per_hour", self.max_cost_per_hour)
+            _require(
+                self.prices is not None,
+                f"pipeline {self.name!r}: max_cost_per_hour needs prices",
+            )
         _require(bool(self.stages), f"pipeline {self.name!r} has no stage")
         _unique(f"stages of pipeline {self.name!r}", [s.name for s in self.stages])
         if self.max_cores is not None:
@@ -385,7 +447,8 @@ class Option:
     ``latency_s`` is the stage's share of the end-to-end latency at the SLO's quantile (waiting and
     service); ``capacity_rps`` is what its replicas carry together, counted at the pipeline's
     *entry* (visit ratio taken out). ``max_wait_s`` is how long the predictor may hold a batch that
-    is not full; the latency counts on it.
+    is not full; the latency counts on it. ``cost_per_hour`` is the price of all replicas, 0 where
+    the pipeline has no prices.
     """
 
     stage: str
@@ -397,6 +460,7 @@ class Option:
     capacity_rps: float
     accuracy: float
     max_wait_s: float = 0.0
+    cost_per_hour: float = 0.0
 
     @property
     def cost_cores(self) -> float:
@@ -422,6 +486,7 @@ class Promise:
     accuracy_joint: float | None
     objective: float
     latency_model: str = "sum-of-quantiles"
+    cost_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -457,6 +522,12 @@ def _positive(what: str, value: float) -> None:
     # a whole number too large for a float would make math.isfinite raise
     holds = 0 < value <= sys.float_info.max
     _require(holds, f"{what} must be finite and above 0, got {value}")
+
+
+def _not_negative(what: str, value: float) -> None:
+    _require(
+        math.isfinite(value) and value >= 0, f"{what} must be finite and at least 0, got {value}"
+    )
 
 
 def _share(what: str, value: float) -> None:

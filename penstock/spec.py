@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,9 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from penstock.domain import (
     AccuracyMode,
     Adaptation,
+    Goal,
     Mode,
     Objective,
     Pipeline,
+    Prices,
     Slo,
     Stage,
     Variant,
@@ -58,6 +61,8 @@ class _Variant(_Document):
     cpu_cores: Positive = 1.0
     memory_mib: Count = 512
     accuracy: Share | None = None
+    gpus: NotNegative = 0.0
+    spot: bool = False
 
 
 class _Stage(_Document):
@@ -79,6 +84,8 @@ class _Objective(_Document):
     accuracy_weight: NotNegative = 10.0
     cost_weight: NotNegative = 0.5
     batch_weight: NotNegative = 1e-6
+    goal: Goal = Goal.WEIGHTED
+    accuracy_floor: NotNegative | None = None
 
 
 class _Adaptation(_Document):
@@ -95,11 +102,20 @@ class _Adaptation(_Document):
     history_speedup: Positive = 1.0
 
 
+class _Prices(_Document):
+    cpu_core_hour: NotNegative = 0.0
+    memory_gib_hour: NotNegative = 0.0
+    gpu_hour: NotNegative = 0.0
+    spot_share: Share = 1.0
+
+
 class _Spec(_Document):
     slo: _Slo
     objective: _Objective = _Objective()
     adaptation: _Adaptation = _Adaptation()
     max_cores: Positive | None = None
+    prices: _Prices | None = None
+    max_cost_per_hour: Positive | None = None
     stages: Annotated[tuple[_Stage, ...], Field(min_length=1, max_length=200)]
 
 
@@ -160,8 +176,8 @@ def format_pipeline(pipeline: Pipeline) -> str:
         "metadata": {"name": pipeline.name, "namespace": pipeline.namespace},
         "spec": {
             "slo": {"latency_s": pipeline.slo.latency_s, "quantile": pipeline.slo.quantile},
-            **({} if pipeline.max_cores is None else {"max_cores": pipeline.max_cores}),
-            "objective": _plain(_Objective, pipeline.objective),
+            **_limits_document(pipeline),
+            "objective": _without_none(_plain(_Objective, pipeline.objective)),
             "adaptation": _plain(_Adaptation, pipeline.adaptation),
             "stages": [_stage_document(s) for s in pipeline.stages],
         },
@@ -169,11 +185,24 @@ def format_pipeline(pipeline: Pipeline) -> str:
     return yaml.safe_dump(document, sort_keys=False, width=100)
 
 
+def _limits_document(pipeline: Pipeline) -> dict[str, Any]:
+    prices = None if pipeline.prices is None else _plain(_Prices, pipeline.prices)
+    return _without_none(
+        {
+            "max_cores": pipeline.max_cores,
+            "prices": prices,
+            "max_cost_per_hour": pipeline.max_cost_per_hour,
+        }
+    )
+
+
+def _without_none(document: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in document.items() if v is not None}
+
+
 def _stage_document(stage: Stage) -> dict[str, Any]:
     plain = _plain(_Stage, stage)
-    plain["variants"] = [
-        {k: v for k, v in _plain(_Variant, one).items() if v is not None} for one in stage.variants
-    ]
+    plain["variants"] = [_without_none(_plain(_Variant, one)) for one in stage.variants]
     return plain
 
 
@@ -181,7 +210,7 @@ def _plain(model: type[_Document], value: object) -> dict[str, Any]:
     """Read the model's fields off a domain value, as what YAML can say."""
     fields = {name: getattr(value, name) for name in model.model_fields}
     return {
-        k: str(v) if isinstance(v, AccuracyMode | Mode) else list(v) if isinstance(v, tuple) else v
+        k: str(v) if isinstance(v, StrEnum) else list(v) if isinstance(v, tuple) else v
         for k, v in fields.items()
     }
 
@@ -196,6 +225,8 @@ def _to_domain(document: _PipelineDocument, source: str) -> Pipeline:
             objective=Objective(**spec.objective.model_dump()),
             adaptation=Adaptation(**spec.adaptation.model_dump()),
             max_cores=spec.max_cores,
+            prices=None if spec.prices is None else Prices(**spec.prices.model_dump()),
+            max_cost_per_hour=spec.max_cost_per_hour,
             stages=tuple(
                 Stage(
                     **stage.model_dump(exclude={"variants"}),

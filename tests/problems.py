@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from hypothesis import strategies as st
 
+from optimizer.accuracy import normalised_ranks
 from optimizer.options import StageOptions
 from optimizer.problem import Problem
-from penstock.domain import AccuracyMode, Objective, Slo
+from penstock.domain import AccuracyMode, Goal, Objective, Slo
 from tests import builders
 
 
@@ -72,13 +74,14 @@ def _rows(names: Sequence[str]) -> st.SearchStrategy[list[dict[str, Any]]]:
             "replicas": st.integers(0, 4),
             "cpu_cores": st.sampled_from([0.25, 0.5, 1.0, 2.0]),
             "batch_size": st.sampled_from([1, 2, 4, 8]),
+            "cost_per_hour": st.integers(0, 30).map(lambda n: n / 20),
         }
     )
     return st.lists(row, min_size=1, max_size=4)
 
 
 @st.composite
-def problems(draw: st.DrawFn, *, max_stages: int = 5) -> Problem:
+def problems(draw: st.DrawFn, *, max_stages: int = 5, ordered: bool = False) -> Problem:
     """Small problems of every accuracy mode.
 
     All stages choose among the same three variant names, so that names are shared; accuracies come
@@ -90,7 +93,8 @@ def problems(draw: st.DrawFn, *, max_stages: int = 5) -> Problem:
     for s in range(draw(st.integers(1, max_stages))):
         accuracy = {n: draw(st.sampled_from([0.0, 0.3, 0.5, 0.75, 0.9, 1.0])) for n in names}
         rows = [{**row, "accuracy": accuracy[row["variant"]]} for row in draw(_rows(names))]
-        stages.append(options(f"s{s}", *rows))
+        ranks = normalised_ranks(accuracy) if mode is AccuracyMode.RANKS else {}
+        stages.append(replace(options(f"s{s}", *rows), ranks=ranks))
     seed = draw(st.integers(0, 99))
     joint = {
         combination: round(random.Random(f"{seed}{combination}").random(), 3)
@@ -105,6 +109,10 @@ def problems(draw: st.DrawFn, *, max_stages: int = 5) -> Problem:
             accuracy_weight=draw(st.sampled_from([0.0, 1.0, 10.0])),
             cost_weight=draw(st.sampled_from([0.0, 0.125, 0.5])),
             batch_weight=draw(st.sampled_from([0.0, 1e-6, 0.01])),
+            goal=draw(st.sampled_from(Goal)) if ordered else Goal.WEIGHTED,
+            accuracy_floor=draw(st.none() | st.sampled_from([0.0, 0.11, 0.33, 0.62, 1.03])),
         ),
+        is_priced=draw(st.booleans()),
+        max_cost_per_hour=draw(st.none() | st.integers(1, 40).map(lambda n: n / 10)),
         joint_accuracy=joint if mode is AccuracyMode.JOINT else {},
     )

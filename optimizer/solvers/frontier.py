@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optimizer.options import falls_short
 from optimizer.solvers import Solution, Status, require_time_limit
 from optimizer.solvers.bounds import bounds_of
 from optimizer.solvers.terms import LIMIT, StageTerms, Terms, terms_of
@@ -129,10 +130,13 @@ def _search_table(problem: Problem, search: _Search) -> None:
 def _combinations(problem: Problem) -> tuple[list[tuple[str, ...]], Floats]:
     """Return the combinations that are on offer and what each adds to the objective."""
     offered = [set(stage.variants) for stage in problem.stages]
+    floor = problem.objective.accuracy_floor or 0.0
     known = [
         names
         for names in problem.joint_accuracy
-        if len(names) == len(offered) and all(n in of for n, of in zip(names, offered, strict=True))
+        if not falls_short(problem.joint_accuracy[names], floor)
+        and len(names) == len(offered)
+        and all(n in of for n, of in zip(names, offered, strict=True))
     ]
     weight = problem.objective.accuracy_weight
     return known, np.array([weight * problem.joint_accuracy[names] for names in known])

@@ -35,7 +35,12 @@ def build_model(problem: Problem) -> pyo.ConcreteModel:
     add_slo_on_each_path(model, problem)
     if problem.max_cores is not None:
         add_cores(model, problem, problem.max_cores)
-    accuracy = add_accuracy(model, problem) if problem.objective.accuracy_weight else 0.0
+    if problem.max_cost_per_hour is not None:
+        add_budget(model, problem, problem.max_cost_per_hour)
+    floor = problem.objective.accuracy_floor
+    accuracy = add_accuracy(model, problem) if problem.objective.accuracy_weight or floor else 0.0
+    if floor:
+        add_accuracy_floor(model, accuracy, floor)
     add_objective(model, problem, accuracy)
     return model
 
@@ -89,11 +94,28 @@ def add_cores(model: pyo.ConcreteModel, problem: Problem, max_cores: float) -> N
     )
 
 
+def add_budget(model: pyo.ConcreteModel, problem: Problem, max_cost_per_hour: float) -> None:
+    """sum_s sum_o m[s,o] x[s,o] <= max_cost_per_hour, with m = price per replica x replicas."""
+    model.budget = pyo.Constraint(
+        expr=sum(
+            option.cost_per_hour / max_cost_per_hour * model.choose[s, o]
+            for s, stage in enumerate(problem.stages)
+            for o, option in enumerate(stage.options)
+        )
+        <= 1
+    )
+
+
+def add_accuracy_floor(model: pyo.ConcreteModel, accuracy: Expression, floor: float) -> None:
+    """A >= accuracy_floor."""
+    model.accuracy_floor = pyo.Constraint(expr=accuracy / floor >= 1)
+
+
 def add_objective(model: pyo.ConcreteModel, problem: Problem, accuracy: Expression) -> None:
-    """Maximise alpha A - beta sum r x - delta sum b x (IPA equation 8)."""
+    """Maximise alpha A - beta sum r x - delta sum b x (IPA equation 8); r may be money."""
     weights = problem.objective
     price = sum(
-        (weights.cost_weight * option.cost_cores + weights.batch_weight * option.batch_size)
+        (weights.cost_weight * problem.cost([option]) + weights.batch_weight * option.batch_size)
         * model.choose[s, o]
         for s, stage in enumerate(problem.stages)
         for o, option in enumerate(stage.options)
@@ -106,7 +128,7 @@ def add_objective(model: pyo.ConcreteModel, problem: Problem, accuracy: Expressi
 def add_accuracy(model: pyo.ConcreteModel, problem: Problem) -> Expression:
     """Add what the accuracy mode needs and return A, linear in the model's variables."""
     match problem.objective.mode:
-        case AccuracyMode.SUM:
+        case AccuracyMode.SUM | AccuracyMode.RANKS:
             return accuracy_sum(model, problem)
         case AccuracyMode.MEAN:
             return accuracy_sum(model, problem) / len(problem.stages)
@@ -119,7 +141,7 @@ def add_accuracy(model: pyo.ConcreteModel, problem: Problem) -> Expression:
 def accuracy_sum(model: pyo.ConcreteModel, problem: Problem) -> Expression:
     """A = sum_s sum_o a[s,o] x[s,o]."""
     return sum(
-        option.accuracy * model.choose[s, o]
+        stage.score(option) * model.choose[s, o]
         for s, stage in enumerate(problem.stages)
         for o, option in enumerate(stage.options)
     )

@@ -13,6 +13,7 @@ that is held fast.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,18 +70,28 @@ LIMIT = 1 + TOLERANCE - 1e-12
 that no sum that is rounded another way breaks it."""
 
 
+_UNREACHABLE = 1e6
+"""A use that no choice can afford, and the size of the logarithm of an accuracy of 0."""
+
+
 def terms_of(problem: Problem) -> Terms:
     """Return the arrays of a problem; in joint mode without the accuracy."""
     mode, weights = problem.objective.mode, problem.objective
     is_product = mode is AccuracyMode.PRODUCT and weights.accuracy_weight > 0
-    share = {AccuracyMode.SUM: 1.0, AccuracyMode.MEAN: 1 / len(problem.stages)}.get(mode, 0.0)
+    one = {
+        AccuracyMode.SUM: 1.0,
+        AccuracyMode.RANKS: 1.0,
+        AccuracyMode.MEAN: 1 / len(problem.stages),
+    }
+    share = one.get(mode, 0.0)
+    short = _shortfalls(problem)
     stages = []
     for s, stage in enumerate(problem.stages):
-        accuracy = np.array([o.accuracy for o in stage.options])
+        accuracy = _scores(stage)
         values = weights.accuracy_weight * share * accuracy - _price(problem, stage)
         stages.append(
             StageTerms(
-                uses=_uses(problem, s),
+                uses=np.stack([*_uses(problem, s), *([short[s]] if short else [])], axis=1),
                 values=values,
                 factors=accuracy if is_product else np.ones(len(values)),
                 index=np.arange(len(values)),
@@ -90,20 +101,55 @@ def terms_of(problem: Problem) -> Terms:
 
 
 def _price(problem: Problem, stage: StageOptions) -> Floats:
-    cores = np.array([o.cost_cores for o in stage.options])
     batches = np.array([float(o.batch_size) for o in stage.options])
-    price: Floats = problem.objective.cost_weight * cores + problem.objective.batch_weight * batches
+    weights = problem.objective
+    price: Floats = weights.cost_weight * _cost(problem, stage) + weights.batch_weight * batches
     return price
 
 
-def _uses(problem: Problem, s: int) -> Floats:
-    """Return the stage's use of the SLO on each path, then of the cores."""
+def _cost(problem: Problem, stage: StageOptions) -> Floats:
+    if problem.is_priced:
+        return np.array([o.cost_per_hour for o in stage.options])
+    return np.array([o.cost_cores for o in stage.options])
+
+
+def _scores(stage: StageOptions) -> Floats:
+    return np.array([stage.score(o) for o in stage.options])
+
+
+def _shortfalls(problem: Problem) -> list[Floats]:
+    """Return the stages' use of the accuracy floor; none where there is no floor of this form.
+
+    What an option falls short of its stage's best adds up over the stages, in logarithms for a
+    product, and must not exceed what the best choice has above the floor.
+    """
+    floor, mode = problem.objective.accuracy_floor, problem.objective.mode
+    if floor is None or floor == 0 or mode is AccuracyMode.JOINT:
+        return []
+    lowest = floor * (1 - TOLERANCE) * (1 + 1e-12)
+    scores = [_scores(stage) for stage in problem.stages]
+    if mode is AccuracyMode.PRODUCT:
+        with np.errstate(divide="ignore"):
+            scores = [np.maximum(np.log(score), -_UNREACHABLE) for score in scores]
+        lowest = math.log(lowest)
+    elif mode is AccuracyMode.MEAN:
+        lowest *= len(scores)
+    spare = sum(float(score.max()) for score in scores) - lowest
+    if spare <= 0:
+        return [np.full(len(score), _UNREACHABLE) for score in scores]
+    return [(score.max() - score) / spare * LIMIT for score in scores]
+
+
+def _uses(problem: Problem, s: int) -> list[Floats]:
+    """Return the stage's use of the SLO on each path, then of the cores and the money."""
     options = problem.stages[s].options
     latency = np.array([o.latency_s for o in options]) / problem.slo.latency_s
     columns = [latency if s in path else np.zeros(len(options)) for path in problem.paths]
     if problem.max_cores is not None:
         columns.append(np.array([o.cost_cores for o in options]) / problem.max_cores)
-    return np.stack(columns, axis=1)
+    if problem.max_cost_per_hour is not None:
+        columns.append(np.array([o.cost_per_hour for o in options]) / problem.max_cost_per_hour)
+    return columns
 
 
 def without_idle_limits(terms: Terms) -> Terms:

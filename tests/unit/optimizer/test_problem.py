@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from optimizer.accuracy import combined_accuracy
 from optimizer.options import exceeds
-from optimizer.problem import Problem, build_problem, combined_accuracy
+from optimizer.problem import Problem, build_problem
 from penstock.domain import AccuracyMode, Adaptation, Objective, Pipeline, ProfileTable, Slo
 from penstock.errors import DomainError, ProfileError
 from tests.builders import pipeline, point, profile, profile_table, stage, variant
