@@ -6,7 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("solver",)
+BENCHMARKS = ("solver", "tail")
 
 
 def main(arguments: list[str]) -> int:

@@ -95,10 +95,14 @@ def queue_wait_s(point: ProfilePoint, *, rate_rps: float, quantile: float) -> fl
         return math.inf
     if rho <= 1 - quantile:
         return 0.0
-    mean = service_s(point)
-    variability = 1 / point.batch_size + _service_scv(point, quantile)
-    scale_s = mean * variability / (2 * (1 - rho))
+    scale_s = queue_scale_s(point, rate_rps=rate_rps, quantile=quantile)
     return scale_s * math.log(rho / (1 - quantile))
+
+
+def queue_scale_s(point: ProfilePoint, *, rate_rps: float, quantile: float) -> float:
+    """Return W / rho [s]: how long those wait, on average, that have to; see ``queue_wait_s``."""
+    variability = 1 / point.batch_size + _service_scv(point, quantile)
+    return service_s(point) * variability / (2 * (1 - utilisation(point, rate_rps=rate_rps)))
 
 
 def _service_scv(point: ProfilePoint, quantile: float) -> float:

@@ -7,7 +7,7 @@ The face of planning: ``solve_plan`` is what ``penstock plan`` and a tick call; 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from optimizer.explain import (
@@ -21,8 +21,10 @@ from optimizer.plan_json import plan_from_json, plan_to_json
 from optimizer.problem import build_problem
 from optimizer.solvers import Solution, Status
 from optimizer.solvers.goals import solve_goal
-from optimizer.verify import LATENCY_MODEL, evaluate, verify
-from penstock.domain import Plan, Promise
+from optimizer.tail import PADDING
+from optimizer.tail_search import search_tail
+from optimizer.verify import evaluate, verify
+from penstock.domain import LatencyModel, Plan, Promise
 from penstock.errors import DomainError
 
 if TYPE_CHECKING:
@@ -60,8 +62,10 @@ class Outcome:
     binding: tuple[str, ...] = ()
 
 
-def to_plan(solution: Solution, problem: Problem) -> Plan:
+def to_plan(solution: Solution, problem: Problem, *, tail_s: float | None = None) -> Plan:
     """Return the plan of a solution's choices, with its promises.
+
+    ``tail_s`` is the latency [s] by the convolution, where that is the pipeline's latency model.
 
     Raises:
         DomainError: the solution has no choices.
@@ -70,14 +74,15 @@ def to_plan(solution: Solution, problem: Problem) -> Plan:
         raise DomainError(f"a solution that is {solution.status.value} has no plan")
     chosen = problem.chosen(solution.choices)
     promise = Promise(
-        latency_s=problem.latency_s(chosen),
+        latency_s=problem.latency_s(chosen) if tail_s is None else tail_s,
         capacity_rps=min(o.capacity_rps for o in chosen),
         cost_cores=problem.cost_cores(chosen),
         accuracy=problem.accuracy(chosen),
         accuracy_product=math.prod(o.accuracy for o in chosen),
         accuracy_joint=problem.joint_accuracy.get(tuple(o.variant for o in chosen)),
         objective=problem.objective_of(chosen),
-        latency_model=LATENCY_MODEL,
+        latency_model=(LatencyModel.SUM if tail_s is None else LatencyModel.CONVOLUTION).value,
+        latency_padding=0.0 if tail_s is None else PADDING,
         cost_per_hour=problem.cost_per_hour(chosen) if problem.is_priced else None,
     )
     return Plan(
@@ -103,13 +108,12 @@ def solve_plan(
         ProfileError: profiles are missing.
         DomainError: the load or the time limit makes no sense.
     """
-    problem = build_problem(pipeline, table, load_rps)
-    solution = solve_goal(solver, problem, time_limit_s=time_limit_s)
-    if solution.choices:
+    solution, plan = _best_plan(pipeline, table, load_rps, _Search(solver, time_limit_s))
+    if plan is not None:
         return Outcome(
             status=solution.status,
             load_rps=load_rps,
-            plan=to_plan(solution, problem),
+            plan=plan,
             solution=solution,
             explanation=_how_sure(solution),
         )
@@ -125,6 +129,21 @@ def solve_plan(
             ),
         )
     return _infeasible(pipeline, table, solution, load_rps, _Search(solver, time_limit_s))
+
+
+def _best_plan(
+    pipeline: Pipeline, table: ProfileTable, load_rps: float, search: _Search
+) -> tuple[Solution, Plan | None]:
+    if pipeline.slo.latency_model is LatencyModel.CONVOLUTION:
+        found = search_tail(
+            pipeline, table, load_rps, solver=search.solver, time_limit_s=search.time_limit_s
+        )
+        if not found.solution.choices:
+            return found.solution, None
+        return found.solution, to_plan(found.solution, found.problem, tail_s=found.latency_s)
+    problem = build_problem(pipeline, table, load_rps)
+    solution = solve_goal(search.solver, problem, time_limit_s=search.time_limit_s)
+    return solution, to_plan(solution, problem) if solution.choices else None
 
 
 def _how_sure(solution: Solution) -> str:
@@ -166,9 +185,11 @@ def _infeasible(
 
 def _plan_for(pipeline: Pipeline, table: ProfileTable, load_rps: float, search: _Search) -> Plan:
     """Return the best plan for a load that is known to be feasible, the fastest if need be."""
+    _, plan = _best_plan(pipeline, table, load_rps, search)
+    if plan is not None:
+        return plan
     problem = build_problem(pipeline, table, load_rps)
-    solution = solve_goal(search.solver, problem, time_limit_s=search.time_limit_s)
-    return to_plan(solution if solution.choices else _by_hand(problem), problem)
+    return _priced(to_plan(_by_hand(problem), problem), pipeline, table)
 
 
 def _fastest_plan(pipeline: Pipeline, table: ProfileTable, load_rps: float) -> Plan | None:
@@ -176,8 +197,13 @@ def _fastest_plan(pipeline: Pipeline, table: ProfileTable, load_rps: float) -> P
     for load in (load_rps, 0.0):
         problem = build_problem(without_slo(pipeline), table, load)
         if fastest(problem):
-            return to_plan(_by_hand(problem), problem)
+            return _priced(to_plan(_by_hand(problem), problem), pipeline, table)
     return None
+
+
+def _priced(plan: Plan, pipeline: Pipeline, table: ProfileTable) -> Plan:
+    """Return the plan with its promise in the pipeline's own latency model."""
+    return replace(plan, promise=evaluate(plan, pipeline, table, plan.load_rps))
 
 
 def _by_hand(problem: Problem) -> Solution:

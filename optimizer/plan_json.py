@@ -16,7 +16,7 @@ FORMAT = "penstock.dev/plan/v1"
 _TOP = ("format", "pipeline", "load_rps", "stages", "promise", "solver")
 _WHOLE = {"batch_size": 1, "replicas": 0}
 _SHARES = {"accuracy_product", "accuracy_joint"}
-_SINCE_V1 = {"cost_per_hour"}
+_SINCE_V1 = {"cost_per_hour", "latency_padding"}
 """What older documents do not have; the dataclasses' defaults stand in."""
 _MAY_BE_NONE = {"accuracy_joint", "cost_per_hour"}
 _ANY_SIGN = {"objective"}

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from optimizer.accuracy import stage_accuracies
 from optimizer.latency import find_point, max_wait_s, stage_capacity_rps, stage_latency_s
 from optimizer.options import TOLERANCE, exceeds, falls_short
-from penstock.domain import AccuracyMode, Promise
+from optimizer.tail import PADDING, Visit, padded_quantile_s
+from penstock.domain import AccuracyMode, LatencyModel, Promise
 from penstock.errors import DomainError, ProfileError
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
         Stage,
         Variant,
     )
-
-LATENCY_MODEL = "sum-of-quantiles"
-"""Stage latencies at the SLO's quantile are added up along the path: an upper bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +68,9 @@ def evaluate(plan: Plan, pipeline: Pipeline, table: ProfileTable, load_rps: floa
     cost_per_hour = None if pipeline.prices is None else math.fsum(p.cost_per_hour for p in priced)
     cost_cores = math.fsum(o.cpu_cores * o.replicas for o in plan.stages)
     weights = pipeline.objective
+    model = pipeline.slo.latency_model
     return Promise(
-        latency_s=math.fsum(p.latency_s for p in priced),
+        latency_s=_latency_s(plan, priced, pipeline, table, load_rps),
         capacity_rps=min(p.capacity_rps for p in priced),
         cost_cores=cost_cores,
         accuracy=accuracy,
@@ -80,9 +79,28 @@ def evaluate(plan: Plan, pipeline: Pipeline, table: ProfileTable, load_rps: floa
         objective=weights.accuracy_weight * accuracy
         - weights.cost_weight * (cost_cores if cost_per_hour is None else cost_per_hour)
         - weights.batch_weight * sum(o.batch_size for o in plan.stages),
-        latency_model=LATENCY_MODEL,
+        latency_model=model.value,
         cost_per_hour=cost_per_hour,
+        latency_padding=PADDING if model is LatencyModel.CONVOLUTION else 0.0,
     )
+
+
+def _latency_s(
+    plan: Plan,
+    priced: tuple[_Priced, ...],
+    pipeline: Pipeline,
+    table: ProfileTable,
+    load_rps: float,
+) -> float:
+    if pipeline.slo.latency_model is LatencyModel.SUM:
+        return math.fsum(p.latency_s for p in priced)
+    visits = []
+    for option, stage in zip(plan.stages, pipeline.stages, strict=True):
+        point = _point(option, table)
+        assert point is not None, "the caller has looked for missing profiles"
+        rate_rps = load_rps * stage.visit_ratio
+        visits.append(Visit(point=point, replicas=option.replicas, rate_rps=rate_rps))
+    return padded_quantile_s(visits, quantile=pipeline.slo.quantile, slo_s=pipeline.slo.latency_s)
 
 
 def verify(
@@ -265,6 +283,7 @@ def _promise_faults(plan: Plan, real: Promise) -> Iterator[str]:
         "accuracy_joint",
         "objective",
         "cost_per_hour",
+        "latency_padding",
     ):
         yield from _number_fault(f"promise.{name}", getattr(promise, name), getattr(real, name))
     if promise.latency_model != real.latency_model:

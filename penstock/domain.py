@@ -131,12 +131,22 @@ class Stage:
         return _named(f"stage {self.name!r} has no variant", self.variants, name)
 
 
+class LatencyModel(StrEnum):
+    """How the stages' latencies become the pipeline's."""
+
+    SUM = "sum-of-quantiles"
+    """The stages' quantiles added up: an upper bound, and the conservative choice."""
+    CONVOLUTION = "convolution"
+    """The quantile of the sum of the stages' latencies, padded by what a simulation calls for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slo:
     """The latency objective: that ``quantile`` of end-to-end latencies is at most ``latency_s``."""
 
     latency_s: float
     quantile: float = 0.99
+    latency_model: LatencyModel = LatencyModel.SUM
 
     def __post_init__(self) -> None:
         _positive("slo: latency_s", self.latency_s)
@@ -475,7 +485,7 @@ class Promise:
     ``accuracy`` is in the objective's mode; ``accuracy_product`` and ``accuracy_joint`` say both
     where both are known, because the product of stage accuracies can overstate the pipeline's by a
     third. ``headroom_rps`` is capacity less load; ``latency_model`` names how stage latencies were
-    added up.
+    added up, and ``latency_padding`` the share by which the result was raised.
     """
 
     latency_s: float
@@ -487,6 +497,7 @@ class Promise:
     objective: float
     latency_model: str = "sum-of-quantiles"
     cost_per_hour: float | None = None
+    latency_padding: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from penstock.domain import (
     AccuracyMode,
     Adaptation,
     Goal,
+    LatencyModel,
     Mode,
     Objective,
     Pipeline,
@@ -77,6 +78,7 @@ class _Stage(_Document):
 class _Slo(_Document):
     latency_s: Positive
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    latency_model: LatencyModel = LatencyModel.SUM
 
 
 class _Objective(_Document):
@@ -175,7 +177,7 @@ def format_pipeline(pipeline: Pipeline) -> str:
         "kind": "Pipeline",
         "metadata": {"name": pipeline.name, "namespace": pipeline.namespace},
         "spec": {
-            "slo": {"latency_s": pipeline.slo.latency_s, "quantile": pipeline.slo.quantile},
+            "slo": _plain(_Slo, pipeline.slo),
             **_limits_document(pipeline),
             "objective": _without_none(_plain(_Objective, pipeline.objective)),
             "adaptation": _plain(_Adaptation, pipeline.adaptation),
