@@ -103,10 +103,10 @@ def binding_limits(pipeline: Pipeline, table: ProfileTable, load_rps: float) -> 
     replicas. When none is enough alone, a set is returned from which none can be left out; when not
     even all are enough, all.
     """
-    limits = _limits(pipeline)
+    limits = limits_of(pipeline)
 
     def helps(paths: Sequence[str]) -> bool:
-        return is_feasible(build_problem(_relaxed(pipeline, paths), table, load_rps))
+        return is_feasible(build_problem(relaxed(pipeline, paths), table, load_rps))
 
     alone = tuple(path for path in limits if helps([path]))
     if alone:
@@ -178,7 +178,8 @@ def _undominated(labels: Iterable[_Label]) -> list[_Label]:
     return kept
 
 
-def _limits(pipeline: Pipeline) -> tuple[str, ...]:
+def limits_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the limits that a pipeline sets, by path in the spec."""
     given = {
         "objective.accuracy_floor": pipeline.objective.accuracy_floor,
         "max_cost_per_hour": pipeline.max_cost_per_hour,
@@ -188,7 +189,8 @@ def _limits(pipeline: Pipeline) -> tuple[str, ...]:
     return ("slo.latency_s", *(path for path, limit in given.items() if limit), *replicas)
 
 
-def _relaxed(pipeline: Pipeline, paths: Sequence[str]) -> Pipeline:
+def relaxed(pipeline: Pipeline, paths: Sequence[str]) -> Pipeline:
+    """Return the pipeline without some limits; a stage may then have eight times the replicas."""
     eased = without_slo(pipeline) if "slo.latency_s" in paths else pipeline
     stages = tuple(
         replace(stage, max_replicas=stage.max_replicas * _MORE_REPLICAS)

@@ -225,6 +225,56 @@ def _dropped(stage: Stage, grid: _Grid, row: int, need: Need) -> Dropped:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beaten:
+    """An option that keeps the SLO and was left out, and the one that beats it."""
+
+    option: Option
+    by: Option
+
+
+def beaten_options(
+    stage: Stage, table: ProfileTable, load_rps: float, *, pipeline: Pipeline
+) -> tuple[Beaten, ...]:
+    """Return every option of a stage that another one beats, and which one does."""
+    need = Need(load_rps, pipeline.adaptation.headroom, pipeline)
+    grid = _grid(stage, _candidates(stage, table, need), need)
+    slo_s = pipeline.slo.latency_s
+    rows, columns = np.nonzero(grid.is_made & (grid.latency_s <= slo_s * (1 + TOLERANCE)))
+    joint = _is_joint(pipeline)
+    kept = _undominated(grid, rows, columns, joint=joint)
+    merits = _merits(grid, rows, columns)
+    found = []
+    for i in np.setdiff1d(np.arange(len(rows)), kept):
+        beats = np.all(merits[kept] <= merits[i], axis=1)
+        if joint:
+            own = grid.candidates[rows[i]].variant
+            beats &= np.array([grid.candidates[rows[k]].variant is own for k in kept])
+        best = kept[int(np.argmax(beats))]
+        found.append(
+            Beaten(
+                option=_option(stage, grid, int(rows[i]), int(columns[i])),
+                by=_option(stage, grid, int(rows[best]), int(columns[best])),
+            )
+        )
+    return tuple(found)
+
+
+def _merits(grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
+    """Return what counts for each option, less being better: (options, merits)."""
+    of = grid.candidates
+    replicas = grid.first + columns
+    merits = [
+        grid.latency_s[rows, columns],
+        np.array([c.variant.cpu_cores for c in of])[rows] * replicas,
+        np.array([float(c.point.batch_size) for c in of])[rows],
+        np.array([-c.score for c in of])[rows],
+    ]
+    if any(c.replica_hour for c in of):
+        merits.insert(1, np.array([c.replica_hour for c in of])[rows] * replicas)
+    return np.column_stack(merits)
+
+
 def _undominated(
     grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp], *, joint: bool
 ) -> NDArray[np.intp]:
@@ -234,19 +284,9 @@ def _undominated(
     and the objective no lower. In joint mode the pipeline's accuracy depends on the variant's name,
     so only its own options can replace one.
     """
-    of = grid.candidates
-    replicas = grid.first + columns
-    columns_of = [
-        grid.latency_s[rows, columns],
-        np.array([c.variant.cpu_cores for c in of])[rows] * replicas,
-        np.array([float(c.point.batch_size) for c in of])[rows],
-        np.array([-c.score for c in of])[rows],
-    ]
-    if any(c.replica_hour for c in of):
-        columns_of.insert(1, np.array([c.replica_hour for c in of])[rows] * replicas)
-    points = np.column_stack(columns_of)
+    points = _merits(grid, rows, columns)
     if not joint:
         return np.sort(frontier(points))
-    names = np.array([c.variant.name for c in of])[rows]
+    names = np.array([c.variant.name for c in grid.candidates])[rows]
     own = [np.flatnonzero(names == name) for name in dict.fromkeys(names)]
     return np.sort(np.concatenate([which[frontier(points[which])] for which in own] or [rows]))

@@ -160,7 +160,8 @@ class Objective:
     ``accuracy_weight`` x accuracy - ``cost_weight`` x cores - ``batch_weight`` x sum of batches;
     ``mode`` says what accuracy means, ``goal`` whether the weights or an order decide. Cost is in
     cores, or in money per hour where the pipeline has prices. No plan has an accuracy, in the
-    mode's unit, below ``accuracy_floor``.
+    mode's unit, below ``accuracy_floor``; ``accuracy_target`` is wanted but given up first when a
+    load cannot be served with it.
     """
 
     mode: AccuracyMode = AccuracyMode.PRODUCT
@@ -169,10 +170,12 @@ class Objective:
     batch_weight: float = 1e-6
     goal: Goal = Goal.WEIGHTED
     accuracy_floor: float | None = None
+    accuracy_target: float | None = None
 
     def __post_init__(self) -> None:
-        if self.accuracy_floor is not None:
-            _not_negative("objective: accuracy_floor", self.accuracy_floor)
+        for wanted in ("accuracy_floor", "accuracy_target"):
+            if getattr(self, wanted) is not None:
+                _not_negative(f"objective: {wanted}", getattr(self, wanted))
         for name in ("accuracy_weight", "cost_weight", "batch_weight"):
             value = getattr(self, name)
             _require(

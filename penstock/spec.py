@@ -88,6 +88,7 @@ class _Objective(_Document):
     batch_weight: NotNegative = 1e-6
     goal: Goal = Goal.WEIGHTED
     accuracy_floor: NotNegative | None = None
+    accuracy_target: NotNegative | None = None
 
 
 class _Adaptation(_Document):

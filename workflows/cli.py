@@ -194,6 +194,28 @@ def plan(
 
 
 @app.command()
+def explain(
+    spec: Spec,
+    load: Annotated[float, typer.Option("--load", min=0, help="Load to plan for [req/s].")],
+    root: Root = None,
+) -> None:
+    """Say why a plan is what it is: what binds, what comes next, what a limit is worth."""
+    from optimizer.insight import describe, explain_plan
+
+    pipeline, layout, settings = _opened(spec, root)
+    insight = explain_plan(
+        pipeline,
+        wiring.profile_table(layout),
+        load,
+        solver=wiring.make_solver(settings),
+        time_limit_s=settings.solver_time_limit_s,
+    )
+    if insight.outcome.plan is not None:
+        out.print(plan_table(insight.outcome.plan, pipeline))
+    typer.echo(describe(insight))
+
+
+@app.command()
 def render(
     spec: Spec,
     root: Root = None,

@@ -54,6 +54,20 @@ def solve_goal(solver: Solver, problem: Problem, *, time_limit_s: float) -> Solu
     return _in_weights(found, problem, proven=proven, seconds=time.perf_counter() - started)
 
 
+def goal_key(problem: Problem, choices: tuple[int, ...]) -> tuple[float, ...]:
+    """Return what a choice is ranked by under the problem's goal: the highest is the best."""
+    chosen = problem.chosen(choices)
+    accuracy, cost = problem.accuracy(chosen), -problem.cost(chosen)
+    batches = -float(sum(o.batch_size for o in chosen))
+    match problem.objective.goal:
+        case Goal.ACCURACY_FIRST:
+            return (accuracy, cost, batches)
+        case Goal.COST_FIRST:
+            return (cost, accuracy, batches)
+        case Goal.WEIGHTED:
+            return (problem.objective_of(chosen),)
+
+
 def _weighed(objective: Objective, weights: tuple[float, float, float]) -> Objective:
     accuracy, cost, batch = weights
     return replace(
