@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.instances import instance, tightened
+from optimizer.fleet import Member, plan_fleet
 from optimizer.problem import Problem, build_problem
 from optimizer.solvers import Solution, Status, make_solver
 from penstock.domain import AccuracyMode
@@ -43,6 +44,8 @@ def run(target: Path) -> None:
     binding_figures(figures, 10, 10)
     for stages, variants in ((3, 6), (9, 9), (10, 10)):
         mip_figures(figures, stages, variants)
+    for pipelines in (20, 50):
+        fleet_figures(figures, pipelines)
     gurobi_figures(figures)
     document = {
         "figures": {name: round(value, 6) for name, value in sorted(figures.items())},
@@ -98,6 +101,21 @@ def mip_figures(figures: Figures, stages: int, variants: int) -> None:
             case = f"solve.{stages}x{variants}x7.binding.{mode}.{solver}"
             summarise(figures, case, [a.seconds for a in answers])
             figures[f"{case}.unproven"] = unproven(answers)
+
+
+def fleet_figures(figures: Figures, pipelines: int) -> None:
+    """Time many pipelines of 3 stages x 5 variants under one budget that binds."""
+    outcomes = []
+    for seed in range(SEEDS if pipelines <= 20 else _FEW_SEEDS):
+        members = [
+            Member(problem=binding_problem(3, 5, seed=100 * seed + i)[0], priority=1.0 + i % 3)
+            for i in range(pipelines)
+        ]
+        free = plan_fleet(members, 1e6, time_limit_s=60)
+        outcomes.append(plan_fleet(members, 0.9 * free.cost, time_limit_s=60))
+    case = f"solve.budget.{pipelines}x3x5"
+    summarise(figures, case, [o.seconds for o in outcomes])
+    figures[f"{case}.unproven"] = float(sum(o.status is not Status.OPTIMAL for o in outcomes))
 
 
 def gurobi_figures(figures: Figures) -> None:

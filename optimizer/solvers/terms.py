@@ -152,10 +152,12 @@ def _uses(problem: Problem, s: int) -> list[Floats]:
     return columns
 
 
-def without_idle_limits(terms: Terms) -> Terms:
-    """Leave out each limit that even the choice that uses most of it keeps."""
+def without_idle_limits(terms: Terms, *, keep: int | None = None) -> Terms:
+    """Leave out each limit but ``keep`` that even the choice that uses most of it keeps."""
     most = sum(stage.uses.max(axis=0, initial=0.0) for stage in terms.stages)
     binding = np.asarray(most > LIMIT)
+    if keep is not None:
+        binding[keep] = True
     return Terms(
         stages=tuple(
             StageTerms(uses=s.uses[:, binding], values=s.values, factors=s.factors, index=s.index)

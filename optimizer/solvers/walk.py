@@ -84,11 +84,14 @@ class Found:
 class Walk:
     """One problem's walks over the stages: the beams, then the exact one."""
 
-    def __init__(self, terms: Terms, *, deadline_s: float) -> None:
-        """Take what ``time.perf_counter`` says when the time is up."""
+    def __init__(self, terms: Terms, *, deadline_s: float, keep: int | None = None) -> None:
+        """Take what ``time.perf_counter`` says when the time is up.
+
+        The limit number ``keep`` stays a column of dominance though nothing may break it.
+        """
         self._deadline_s = deadline_s
         self.found = Found(choices=(), value=-math.inf)
-        self._terms = _pruned(without_idle_limits(within_reach(terms)))
+        self._terms = _pruned(without_idle_limits(within_reach(terms), keep=keep))
         self._is_empty = any(not len(s.values) for s in self._terms.stages)
         self._order = np.arange(len(self._terms.stages))
         if not self._is_empty:
@@ -100,6 +103,7 @@ class Walk:
         uses = [s.uses for s in self._terms.stages]
         self._least = _sums_from([u.min(axis=0, initial=np.inf) for u in uses])
         self._most = _sums_from([u.max(axis=0, initial=0.0) for u in uses])
+        self._kept = keep is not None
         self.most_labels = 0
 
     @property
@@ -124,6 +128,22 @@ class Walk:
             if was_exact:
                 break
         return self.found
+
+    def all_unbeaten(self, above: float) -> tuple[tuple[int, ...], ...]:
+        """Return every choice with an objective above a value that no other one beats.
+
+        One beats another with no more use of ``keep`` and an objective no lower.
+
+        Raises:
+            CutShortError: by the deadline they were not known.
+        """
+        if self._is_empty:
+            return ()
+        labels, trail = _start(self._terms.limits), []
+        for s, stage in enumerate(self._terms.stages):
+            labels, _ = self._longer(labels, stage, s, above=above, width=None)
+            trail.append(labels)
+        return tuple(self._traced(trail, i) for i in range(len(labels.values)))
 
     def _walk(self, above: float, width: int | None) -> tuple[Found, bool]:
         """Walk the stages with at most ``width`` labels; say whether none had to be left out."""
@@ -210,11 +230,13 @@ class Walk:
         return np.asarray(np.min(worth, axis=0))
 
     def _unbeaten(self, labels: _Labels, s: int) -> _Labels:
-        if s == len(self._terms.stages):
+        if s == len(self._terms.stages) and not self._kept:
             best = np.argsort(-labels.values - self._terms.weight * labels.products, kind="stable")
             return labels.only(best[:1])
         # Less than this of a limit cannot be missed by whatever follows.
         floor = LIMIT - self._most[s]
+        if self._kept:
+            floor[-1] = 0.0
         columns = [*np.maximum(labels.uses, floor).T]
         if self._terms.weight:
             columns.append(-labels.products)
