@@ -26,8 +26,8 @@ import numpy as np
 
 from optimizer.plan import to_plan
 from optimizer.solvers import Solution, Status, require_time_limit
-from optimizer.solvers.terms import LIMIT, StageTerms, Terms, terms_of
-from optimizer.solvers.walk import CutShortError, Walk
+from optimizer.solvers.terms import LIMIT, StageTerms, Terms, terms_of, within_reach
+from optimizer.solvers.walk import CutShortError, Walk, unbeaten
 from penstock.domain import AccuracyMode
 from penstock.errors import DomainError
 
@@ -129,13 +129,18 @@ class _Alone:
         size = max(1e-9, math.fsum(float(c.max()) for c in self._costs))
         # As a limit that nothing breaks the cost is a column that dominance looks at.
         self._limit = terms.limits
-        self._terms = replace(
+        watched = replace(
             terms,
             stages=tuple(
                 replace(stage, uses=np.column_stack([stage.uses, cost / size]))
                 for stage, cost in zip(terms.stages, self._costs, strict=True)
             ),
         )
+        # What is beaten in cost and value is beaten at every price.
+        self._terms = unbeaten(within_reach(watched))
+        self._costs = [
+            cost[stage.index] for cost, stage in zip(self._costs, self._terms.stages, strict=True)
+        ]
 
     @property
     def is_empty(self) -> bool:

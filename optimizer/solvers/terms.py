@@ -169,6 +169,8 @@ def without_idle_limits(terms: Terms, *, keep: int | None = None) -> Terms:
 
 def within_reach(terms: Terms) -> Terms:
     """Leave out each option that breaks a limit whatever the other stages choose."""
+    if any(not len(stage.values) for stage in terms.stages):
+        return terms
     least = [stage.uses.min(axis=0, initial=np.inf) for stage in terms.stages]
     total = np.sum(least, axis=0)
     return Terms(

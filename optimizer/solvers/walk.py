@@ -91,15 +91,17 @@ class Walk:
         """
         self._deadline_s = deadline_s
         self.found = Found(choices=(), value=-math.inf)
-        self._terms = _pruned(without_idle_limits(within_reach(terms), keep=keep))
+        self._terms = unbeaten(without_idle_limits(within_reach(terms), keep=keep))
         self._is_empty = any(not len(s.values) for s in self._terms.stages)
         self._order = np.arange(len(self._terms.stages))
         if not self._is_empty:
-            self._order = np.argsort(-urgency(self._terms), kind="stable")
+            self._order = np.argsort(-urgency(_priced(self._terms, keep)), kind="stable")
             self._terms = replace(
                 self._terms, stages=tuple(self._terms.stages[s] for s in self._order)
             )
-        self._bounds = () if self._is_empty else bounds_of(self._terms)
+        self._bounds = () if self._is_empty else bounds_of(_priced(self._terms, keep))
+        if keep is not None:
+            self._bounds = tuple(replace(b, prices=np.append(b.prices, 0.0)) for b in self._bounds)
         uses = [s.uses for s in self._terms.stages]
         self._least = _sums_from([u.min(axis=0, initial=np.inf) for u in uses])
         self._most = _sums_from([u.max(axis=0, initial=0.0) for u in uses])
@@ -254,7 +256,15 @@ def _sums_from(rows: list[Floats]) -> Floats:
     return np.asarray(backwards[::-1])
 
 
-def _pruned(terms: Terms) -> Terms:
+def _priced(terms: Terms, keep: int | None) -> Terms:
+    """Return the terms without the last limit when that is only kept for dominance."""
+    if keep is None:
+        return terms
+    stages = tuple(replace(s, uses=s.uses[:, :-1]) for s in terms.stages)
+    return replace(terms, stages=stages)
+
+
+def unbeaten(terms: Terms) -> Terms:
     """Leave out each option that another one of its stage beats: dominance with one option."""
     return Terms(
         stages=tuple(
