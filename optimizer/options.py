@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,7 +86,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A variant at a batch size, as measured; ``fewest`` replicas carry the load.
+    """A variant at a batch size on so many cores, as measured; ``fewest`` replicas carry the load.
 
     ``score`` is what it counts for in the accuracy, ``replica_hour`` what a replica costs.
     """
@@ -95,6 +96,7 @@ class _Candidate:
     accuracy: float
     score: float
     fewest: int
+    cpu_cores: float
     replica_hour: float
 
 
@@ -149,8 +151,8 @@ def _candidates(stage: Stage, table: ProfileTable, need: Need) -> tuple[_Candida
         profile = table.find(stage.name, variant.name)
         assert profile is not None, "require_profiles has been called"
         accuracy = accuracies[variant.name]
-        for batch_size in variant.batch_sizes:
-            point = find_point(profile, batch_size=batch_size, cpu_cores=variant.cpu_cores)
+        for batch_size, cores in product(variant.batch_sizes, variant.cpu_allocations):
+            point = find_point(profile, batch_size=batch_size, cpu_cores=cores)
             assert point is not None, "require_profiles has been called"
             needed = replicas_needed(
                 point,
@@ -165,7 +167,10 @@ def _candidates(stage: Stage, table: ProfileTable, need: Need) -> tuple[_Candida
                     accuracy=accuracy,
                     score=ranks.get(variant.name, accuracy),
                     fewest=max(stage.min_replicas, needed),
-                    replica_hour=0.0 if prices is None else prices.replica_hour(variant),
+                    cpu_cores=cores,
+                    replica_hour=(
+                        0.0 if prices is None else prices.replica_hour(variant, cpu_cores=cores)
+                    ),
                 )
             )
     return tuple(made)
@@ -192,7 +197,7 @@ def _option(stage: Stage, grid: _Grid, row: int, column: int) -> Option:
         stage=stage.name,
         variant=candidate.variant.name,
         batch_size=candidate.point.batch_size,
-        cpu_cores=candidate.variant.cpu_cores,
+        cpu_cores=candidate.cpu_cores,
         replicas=replicas,
         latency_s=float(grid.latency_s[row, column]),
         capacity_rps=stage_capacity_rps(
@@ -266,7 +271,7 @@ def _merits(grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> F
     replicas = grid.first + columns
     merits = [
         grid.latency_s[rows, columns],
-        np.array([c.variant.cpu_cores for c in of])[rows] * replicas,
+        np.array([c.cpu_cores for c in of])[rows] * replicas,
         np.array([float(c.point.batch_size) for c in of])[rows],
         np.array([-c.score for c in of])[rows],
     ]

@@ -164,11 +164,11 @@ def _missing_points(pipeline: Pipeline, table: ProfileTable) -> Iterator[str]:
             if profile is None:
                 yield f"{path}: no profile of {name}"
                 continue
-            for k, b in enumerate(variant.batch_sizes):
-                if find_point(profile, batch_size=b, cpu_cores=variant.cpu_cores) is None:
+            for (k, b), cores in product(enumerate(variant.batch_sizes), variant.cpu_allocations):
+                if find_point(profile, batch_size=b, cpu_cores=cores) is None:
                     yield (
                         f"{path}.batch_sizes[{k}]: {name} is not profiled at batch size {b} "
-                        f"on {variant.cpu_cores:g} cores"
+                        f"on {cores:g} cores"
                     )
 
 

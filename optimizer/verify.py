@@ -148,11 +148,11 @@ def _choice_faults(option: Option, stage: Stage, variant: Variant) -> Iterator[s
     if option.batch_size not in variant.batch_sizes:
         allowed = ", ".join(map(str, variant.batch_sizes))
         yield f"batch_size: is {option.batch_size}, variant {variant.name!r} allows {allowed}"
-    if not math.isclose(option.cpu_cores, variant.cpu_cores, rel_tol=1e-9):
-        yield (
-            f"cpu_cores: is {option.cpu_cores:g}, "
-            f"variant {variant.name!r} has {variant.cpu_cores:g}"
-        )
+    if not any(
+        math.isclose(option.cpu_cores, cores, rel_tol=1e-9) for cores in variant.cpu_allocations
+    ):
+        allowed = ", ".join(f"{cores:g}" for cores in variant.cpu_allocations)
+        yield f"cpu_cores: is {option.cpu_cores:g}, variant {variant.name!r} has {allowed}"
     if not stage.min_replicas <= option.replicas <= stage.max_replicas:
         yield (
             f"replicas: is {option.replicas}, stage {stage.name!r} allows "

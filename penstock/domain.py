@@ -68,7 +68,9 @@ class Variant:
 
     ``artifact`` is the folder of the model: relative to the spec file, or a key of the artifact
     store. ``accuracy`` is a declared accuracy; ``None`` takes the measured one from the profile.
-    ``gpus`` and ``spot`` (replicas run on machines that may be taken back) only set the price.
+    ``cpu_choices`` are other cores a replica may be given, each profiled; a plan chooses among them
+    and ``cpu_cores``. ``gpus`` and ``spot`` (replicas run on machines that may be taken back) only
+    set the price.
     """
 
     name: str
@@ -79,8 +81,15 @@ class Variant:
     accuracy: float | None = None
     gpus: float = 0.0
     spot: bool = False
+    cpu_choices: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        for cores in self.cpu_choices:
+            _positive(f"variant {self.name!r}: cpu_choices", cores)
+        _require(
+            tuple(sorted(set(self.cpu_choices))) == self.cpu_choices,
+            f"variant {self.name!r}: cpu_choices must rise without repeats, got {self.cpu_choices}",
+        )
         _not_negative(f"variant {self.name!r}: gpus", self.gpus)
         _require(bool(self.batch_sizes), f"variant {self.name!r} has no batch size")
         _require(
@@ -95,6 +104,11 @@ class Variant:
         _positive(f"variant {self.name!r}: memory_mib", self.memory_mib)
         if self.accuracy is not None:
             _share(f"variant {self.name!r}: accuracy", self.accuracy)
+
+    @property
+    def cpu_allocations(self) -> tuple[float, ...]:
+        """All cores a replica may be given, rising."""
+        return tuple(sorted({self.cpu_cores, *self.cpu_choices}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,10 +264,10 @@ class Prices:
             _not_negative(f"prices: {name}", getattr(self, name))
         _share("prices: spot_share", self.spot_share)
 
-    def replica_hour(self, variant: Variant) -> float:
-        """Return what one replica of a variant costs per hour."""
+    def replica_hour(self, variant: Variant, *, cpu_cores: float) -> float:
+        """Return what one replica of a variant costs per hour on so many cores."""
         full = (
-            self.cpu_core_hour * variant.cpu_cores
+            self.cpu_core_hour * cpu_cores
             + self.memory_gib_hour * variant.memory_mib / 1024
             + self.gpu_hour * variant.gpus
         )

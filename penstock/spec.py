@@ -62,6 +62,7 @@ class _Variant(_Document):
     cpu_cores: Positive = 1.0
     memory_mib: Count = 512
     accuracy: Share | None = None
+    cpu_choices: Annotated[tuple[Positive, ...], Field(max_length=64)] = ()
     gpus: NotNegative = 0.0
     spot: bool = False
 
@@ -205,7 +206,10 @@ def _without_none(document: dict[str, Any]) -> dict[str, Any]:
 
 def _stage_document(stage: Stage) -> dict[str, Any]:
     plain = _plain(_Stage, stage)
-    plain["variants"] = [_without_none(_plain(_Variant, one)) for one in stage.variants]
+    plain["variants"] = [
+        {k: v for k, v in _plain(_Variant, one).items() if v is not None and v != []}
+        for one in stage.variants
+    ]
     return plain
 
 
