@@ -103,9 +103,7 @@ class MemoryCluster:
         **request: Any,
     ) -> Answer:
         resource = self._resource(kind)
-        group = f"apis/{resource.group}" if resource.group else "api"
-        path = f"/{group}/{resource.version}/namespaces/{namespace}/{resource.plural}"
-        path += f"/{name}" if name else ""
+        path = resource.path(namespace, name)
         query = request.pop("query", "")
         path += f"?{query}" if query else ""
         return self.server.handle(method, path, user=self._user, user_agent="penstock", **request)

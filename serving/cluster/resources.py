@@ -29,6 +29,12 @@ class Resource:
         """What stands in a manifest's ``apiVersion``."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    def path(self, namespace: str, name: str = "") -> str:
+        """Return the path of an object's URL, or that of all objects in a namespace."""
+        root = f"apis/{self.group}" if self.group else "api"
+        path = f"/{root}/{self.version}/namespaces/{namespace}/{self.plural}"
+        return f"{path}/{name}" if name else path
+
     @property
     def qualified(self) -> str:
         """The plural as errors name it: with the group, if there is one."""
@@ -62,6 +68,7 @@ BUILT_IN = (
         group="", version="v1", kind="ConfigMap", plural="configmaps", counts_generations=False
     ),
     Resource(group="", version="v1", kind="Secret", plural="secrets", counts_generations=False),
+    Resource(group="", version="v1", kind="Event", plural="events", counts_generations=False),
     Resource(group="apps", version="v1", kind="Deployment", plural="deployments", has_status=True),
 )
 # What penstock writes, served without a schema when the caller names no folder of definitions.
