@@ -53,7 +53,12 @@ Root = Annotated[
     Path | None, typer.Option("--out", help="Folder of all results; default out/<pipeline>.")
 ]
 ClusterName = Annotated[
-    str, typer.Option("--cluster", help="local: processes on this machine; memory: a dry run.")
+    str,
+    typer.Option(
+        "--cluster",
+        help="local: processes on this machine; kubernetes: KUBECONFIG's, else the pod's own; "
+        "memory: a dry run.",
+    ),
 ]
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", help="Plan to use; default plan.json of --out.")

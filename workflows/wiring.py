@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workflows.adapt import Ports, TickSettings
     from workflows.recording import Tick
 
-CLUSTERS = ("local", "memory")
+CLUSTERS = ("local", "kubernetes", "memory")
 
 
 def store_uri(layout: Layout, settings: Settings) -> str:
@@ -92,6 +92,10 @@ def attach(name: str, layout: Layout) -> Cluster:
         from serving.cluster.memory import MemoryCluster
 
         return MemoryCluster()
+    if name == "kubernetes":
+        from serving.cluster.kubernetes import connect
+
+        return connect()
     raise UserError(f"no cluster {name!r}; there are {', '.join(CLUSTERS)}")
 
 

@@ -6,30 +6,52 @@ them; what a back-end does with a running service is in its own tests.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 
 from penstock.errors import ConflictError, ManifestError, NotFoundError
 from serving.cluster.apiserver import ApiServer
+from serving.cluster.kubernetes import connect
 from serving.cluster.local import LocalCluster
 from serving.cluster.memory import MemoryCluster
 from serving.diff import Action, Change, diff
 from serving.state import State, plan_of, read_state, write_state
+from tests.api_http import serve
 from tests.shared_data import shared
 
 
+@contextmanager
 def memory(tmp_path):
-    return MemoryCluster()
+    yield MemoryCluster()
 
 
+@contextmanager
 def memory_with_schemas(tmp_path):
-    return MemoryCluster(ApiServer(shared("data/kserve")))
+    yield MemoryCluster(ApiServer(shared("data/kserve")))
 
 
+@contextmanager
+def kubernetes(tmp_path):
+    with serve(shared("data/kserve")) as server:
+        yield connect(kubeconfig=server.kubeconfig(tmp_path))
+
+
+@contextmanager
 def local(tmp_path):
-    return LocalCluster.start(tmp_path / "cluster", tied=True)
+    made = LocalCluster.start(tmp_path / "cluster", tied=True)
+    try:
+        yield made
+    finally:
+        made.stop()
 
 
-CLUSTERS = {"memory": memory, "memory-with-schemas": memory_with_schemas, "local": local}
+CLUSTERS = {
+    "memory": memory,
+    "memory-with-schemas": memory_with_schemas,
+    "kubernetes": kubernetes,
+    "local": local,
+}
 PROCESSES = {"local"}
 
 
@@ -40,10 +62,8 @@ def _params():
 
 @pytest.fixture(params=_params())
 def cluster(request, tmp_path):
-    made = CLUSTERS[request.param](tmp_path)
-    yield made
-    if request.param in PROCESSES:
-        made.stop()
+    with CLUSTERS[request.param](tmp_path) as made:
+        yield made
 
 
 def config_map(name="limits", **fields):

@@ -80,7 +80,7 @@ def test_a_cluster_without_any_load_is_refused(layout: Layout) -> None:
 
 
 def test_an_unknown_cluster_is_answered_with_the_known_ones(layout: Layout) -> None:
-    with pytest.raises(UserError, match="no cluster 'moon'; there are local, memory"):
+    with pytest.raises(UserError, match="no cluster 'moon'; there are local, kubernetes, memory"):
         wiring.attach("moon", layout)
 
 
