@@ -16,6 +16,7 @@
         ├── ConflictError         somebody else wrote first
         ├── NotFoundError         the object is not there
         ├── NotReadyError         it did not become ready in its time
+        ├── UnderWayError         what was begun goes on; nothing else is decided meanwhile
         └── UnreachableError      a store, a cluster or a server did not answer
 
 Foreign exceptions are translated where they enter (``raise … from``), so none of theirs leaves a
@@ -93,6 +94,10 @@ class NotFoundError(RetryLaterError):
 
 class NotReadyError(RetryLaterError):
     """It did not become ready in its time."""
+
+
+class UnderWayError(RetryLaterError):
+    """What was begun goes on; nothing else is decided meanwhile, and nothing is wrong."""
 
 
 class UnreachableError(RetryLaterError):

@@ -40,6 +40,14 @@ class Settings:
     """A tick must end before the next one; plans of ten stages take a fraction of a second."""
     ready_timeout_s: float = 120.0
     """How long a new variant may take to become ready before the switch is taken back."""
+    settle_s: float | None = None
+    """How long a router that was replaced still finishes what it has, before a service it named
+    goes; empty takes what the cluster's routers need: 35 s with KServe, none on this machine."""
+    quarantine_s: float = 600.0
+    """For how long a variant that did not come up is not tried again."""
+    edits: str = "revert"
+    """``revert`` what somebody else changed in fields of the plan, or ``respect`` it for as long as
+    the plan does not change that field."""
     autoscaling: str = "none"
     """``none``: the plan owns the replicas; ``hpa``: KServe's HPA moves within the plan's band."""
     service_account: str = "penstock"
@@ -104,4 +112,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "autoscaling": _one_of("none", "hpa"),
     "solver_time_limit_s": _seconds,
     "ready_timeout_s": _seconds,
+    "settle_s": _seconds,
+    "quarantine_s": _seconds,
+    "edits": _one_of("revert", "respect"),
 }

@@ -1,27 +1,41 @@
-"""Carry out changes in their order, and wait where the order needs it.
+"""Make a cluster run what was rendered: at once, or as a switch that survives its own end.
 
-The graph moves only when every service it is about to name is ready; what is retired goes only
-when the graph's own rollout is over and a drain has passed. Whatever happens on the way ends in an
-:class:`ApplyReport`: what was done, what was not and what was taken back. Once retiring has begun
-nothing is taken back any more: the new plan serves, and the next tick tidies up the rest.
+More or fewer replicas and new batching limits are sent and followed by pods as they run. All else
+is a *switch*: what is new comes up, its Deployments are complete, the graph moves, its router rolls
+out and drains, what is old goes (``serving.journal`` has the phases). A switch that was killed
+anywhere is finished by the next tick, or taken back when its time is over. What comes up too late,
+or is refused, is quarantined.
+
+An error of the cluster never leaves :func:`apply` or :func:`resume`: the report holds it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from penstock.clock import Clock
-from penstock.errors import ConflictError, NotReadyError, PenstockError
-from serving.cluster import Cluster
-from serving.diff import Action, Change, Step
+from penstock.errors import ConflictError, PenstockError
+from serving.diff import Change
+from serving.journal import WORKLOADS
+from serving.manifest import key_of
+from serving.state import State
+from serving.switch import POLL_S, NotYetError, Run
+from serving.target import KINDS, Hands, Pace, Target, digest_of, live_objects
 
-_POLL_S = 0.1
-_WORKLOADS = ("InferenceService", "InferenceGraph")
-
-Progress = Callable[[str], None]
-"""Is told in one line what happens."""
+__all__ = [
+    "KINDS",
+    "ApplyReport",
+    "Hands",
+    "Outcome",
+    "Pace",
+    "Target",
+    "apply",
+    "digest_of",
+    "live_objects",
+    "resume",
+    "seen_ready",
+]
 
 
 class Outcome(StrEnum):
@@ -29,8 +43,10 @@ class Outcome(StrEnum):
 
     APPLIED = "applied"
     """All of it is done."""
+    UNDER_WAY = "under-way"
+    """The switch goes on: its time is not over. The next tick carries it on."""
     CONFLICT = "conflict"
-    """Somebody else wrote; nothing was taken back, the next tick sees what is there."""
+    """Somebody else decides or switches; this one stopped."""
     NOT_READY = "not-ready"
     """A rollout did not become ready in its time; see ``rolled_back``."""
     FAILED = "failed"
@@ -41,13 +57,13 @@ class Outcome(StrEnum):
 class ApplyReport:
     """What an apply did.
 
-    ``done`` are the changes carried out, ``left`` those that were not, ``rolled_back`` those among
-    ``done`` that were taken back; ``error`` is empty when all went well.
+    ``done`` are the changes carried out, ``rolled_back`` what took some of them back; ``error`` is
+    empty when all went well; ``state`` is the state as it was last written.
     """
 
     outcome: Outcome
-    done: tuple[Change, ...]
-    left: tuple[Change, ...] = ()
+    state: State
+    done: tuple[Change, ...] = ()
     rolled_back: tuple[Change, ...] = ()
     error: str = ""
     seconds: float = 0.0
@@ -58,146 +74,61 @@ class ApplyReport:
         return self.outcome is Outcome.APPLIED
 
 
-def apply(
-    changes: Sequence[Change],
-    cluster: Cluster,
-    clock: Clock,
-    *,
-    ready_timeout_s: float = 120.0,
-    settle_s: float = 0.0,
-    on_progress: Progress = lambda line: None,
-) -> ApplyReport:
-    """Carry out ``changes`` as :func:`serving.diff.diff` ordered them.
+def apply(target: Target, changes: Sequence[Change], state: State, hands: Hands) -> ApplyReport:
+    """Make the cluster run ``target``, from ``state``, by ``changes`` as ``diff`` ordered them.
 
-    ``ready_timeout_s`` bounds each wait for a rollout. ``settle_s`` is the drain between the
-    graph's rollout and the first service that is retired; it is spent only if there is one. An
-    error of the cluster never leaves this function: the report holds it.
+    The state is written first, with the version that was read: of two at once only one gets past
+    that line.
     """
-    run = _Run(
-        cluster=cluster,
-        clock=clock,
-        ready_timeout_s=ready_timeout_s,
-        settle_s=settle_s,
-        on_progress=on_progress,
-    )
-    started_s = clock.now()
-    outcome, error = Outcome.APPLIED, ""
-    rolled_back: tuple[Change, ...] = ()
+    run = Run(hands=hands, target=target, state=state)
+    return _reported(run, lambda: run.begin(changes))
+
+
+def resume(target: Target | None, state: State, hands: Hands) -> ApplyReport:
+    """Carry on the switch that ``state`` says is under way, unless its owner still does.
+
+    ``target`` is what its plan is rendered to now; when it can't be any more (``None``), or comes
+    out differently, the switch is taken back.
+    """
+    run = Run(hands=hands, target=target, state=state)
+    return _reported(run, run.take_over)
+
+
+def seen_ready(report: ApplyReport, target: Target, hands: Hands) -> ApplyReport:
+    """Return the report after all that ``target`` has is ready, or with what is not in its time."""
+    if not report.ok:
+        return report
+    began_s = hands.clock.now()
+    waiting = [key_of(m) for m in target.manifests if m["kind"] in WORKLOADS]
+    while waiting:
+        states = {key: hands.cluster.ready(*key) for key in waiting}
+        waiting = [key for key in waiting if not states[key].ready]
+        if waiting and hands.clock.now() - began_s >= hands.pace.ready_timeout_s:
+            error = f"not ready in time: {'; '.join(states[key].reason for key in waiting)}"
+            return replace(report, outcome=Outcome.NOT_READY, error=error)
+        if waiting:
+            hands.on_progress(f"waiting for {states[waiting[0]].reason}")
+            hands.clock.sleep(POLL_S)
+    return replace(report, seconds=report.seconds + hands.clock.now() - began_s)
+
+
+def _reported(run: Run, work: Callable[[], None]) -> ApplyReport:
     try:
-        run.carry_out(changes)
+        work()
+        outcome, error = Outcome.APPLIED, run.error
+        if error:
+            outcome = Outcome.NOT_READY if run.late else Outcome.FAILED
+    except NotYetError as err:
+        outcome, error = Outcome.UNDER_WAY, str(err)
     except ConflictError as err:
         outcome, error = Outcome.CONFLICT, str(err)
     except PenstockError as err:
-        late = isinstance(err, NotReadyError)
-        outcome, error = (Outcome.NOT_READY if late else Outcome.FAILED), str(err)
-        if not run.retiring:
-            rolled_back, trouble = run.roll_back()
-            error = "; ".join([error, *trouble])
+        outcome, error = Outcome.FAILED, "; ".join(filter(None, [run.error, str(err)]))
     return ApplyReport(
         outcome=outcome,
+        state=run.state,
         done=tuple(run.done),
-        left=tuple(changes[len(run.done) :]),
-        rolled_back=rolled_back,
+        rolled_back=tuple(run.rolled_back),
         error=error,
-        seconds=clock.now() - started_s,
+        seconds=run.hands.clock.now() - run.started_s,
     )
-
-
-@dataclass(slots=True, kw_only=True)
-class _Run:
-    """One apply under way: what is done so far, and which rollouts nobody has waited for yet."""
-
-    cluster: Cluster
-    clock: Clock
-    ready_timeout_s: float
-    settle_s: float
-    on_progress: Progress
-    done: list[Change] = field(default_factory=list)
-    rolling: list[Change] = field(default_factory=list)
-    retiring: bool = False
-
-    def carry_out(self, changes: Sequence[Change]) -> None:
-        step = Step.PREPARE
-        for change in changes:
-            if change.step is not step:
-                self._wait()
-                self._drain(change)
-                step = change.step
-                self.retiring = step is Step.RETIRE
-            self._do(change)
-            self.done.append(change)
-            if change.kind in _WORKLOADS and change.action is not Action.DELETE:
-                self.rolling.append(change)
-        self._wait()
-
-    def roll_back(self) -> tuple[tuple[Change, ...], list[str]]:
-        """Take back what was done, last first; return that, and what could not be taken back."""
-        undone: list[Change] = []
-        trouble: list[str] = []
-        self.rolling.clear()
-        for change in reversed(self.done):
-            if undone and undone[-1].step is Step.SWITCH and change.step is Step.PREPARE:
-                self._sleep_settle()
-            try:
-                self._do(_inverse(change))
-            except PenstockError as err:
-                trouble.append(f"could not take back {_name(change)}: {err}")
-            else:
-                undone.append(change)
-        return tuple(undone), trouble
-
-    def _do(self, change: Change) -> None:
-        self.on_progress(f"{change.action} {_name(change)}: {change.reason}")
-        if change.action is not Action.DELETE:
-            self.cluster.apply(change)
-        elif not self.cluster.delete(change.kind, change.namespace, change.name):
-            self.on_progress(f"{_name(change)} was gone already")
-
-    def _wait(self) -> None:
-        deadline_s = self.clock.now() + self.ready_timeout_s
-        for change in self.rolling:
-            self._wait_for(change, deadline_s)
-        self.rolling.clear()
-
-    def _wait_for(self, change: Change, deadline_s: float) -> None:
-        told = ""
-        while True:
-            state = self.cluster.ready(change.kind, change.namespace, change.name)
-            if state.ready:
-                return
-            if state.reason != told:
-                told = state.reason
-                self.on_progress(f"waiting for {_name(change)}: {told}")
-            if self.clock.now() >= deadline_s:
-                raise NotReadyError(
-                    f"{_name(change)} was not ready within {self.ready_timeout_s:g} s: "
-                    f"{state.reason}; look at its pods, or allow more time"
-                )
-            self.clock.sleep(_POLL_S)
-
-    def _drain(self, change: Change) -> None:
-        switched = any(c.step is Step.SWITCH for c in self.done)
-        if change.step is Step.RETIRE and switched:
-            self._sleep_settle()
-
-    def _sleep_settle(self) -> None:
-        if self.settle_s > 0:
-            self.on_progress(f"draining for {self.settle_s:g} s")
-            self.clock.sleep(self.settle_s)
-
-
-def _inverse(change: Change) -> Change:
-    created = change.action is Action.CREATE
-    return Change(
-        action=Action.DELETE if created else Action.PATCH,
-        kind=change.kind,
-        namespace=change.namespace,
-        name=change.name,
-        body={} if created else change.before,
-        reason="taken back",
-        step=change.step,
-    )
-
-
-def _name(change: Change) -> str:
-    return f"{change.kind} {change.namespace}/{change.name}"

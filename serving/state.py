@@ -8,13 +8,14 @@ that ran at once, one gets a ConflictError, and that is the fence between them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from penstock.errors import ManifestError
 from serving.cluster import Cluster
 from serving.diff import Action, Change
+from serving.journal import Journal, Quarantined, journal_from
 from serving.manifest import Manifest
 from serving.names import ROLE, pipeline_labels, state_name
 
@@ -28,8 +29,11 @@ class State:
 
     ``plan_json`` is the running plan as JSON text, empty before the first; ``generation`` counts
     its changes and ``last_change_s`` is the time of the last one [s since the epoch].
-    ``decisions`` are the last audit records, oldest first, each a JSON text. ``resource_version``
-    is the version that was read, ``None`` when there is none to fence against yet.
+    ``decisions`` are the last audit records, oldest first, each a JSON text. ``journal`` is the
+    switch under way, if any; ``quarantine`` the services that are not tried again for a while;
+    ``applied`` the digest of what was last applied whole, empty while that is not so; ``paused``
+    says that nothing is to be written until somebody resumes. ``resource_version`` is the version
+    that was read, ``None`` when there is none to fence against yet.
     """
 
     pipeline: str
@@ -38,6 +42,10 @@ class State:
     generation: int = 0
     last_change_s: float = 0.0
     decisions: tuple[str, ...] = ()
+    journal: Journal | None = None
+    quarantine: tuple[Quarantined, ...] = ()
+    applied: str = ""
+    paused: bool = False
     resource_version: str | None = None
 
     def with_plan(self, plan: Mapping[str, Any] | str, *, now_s: float) -> State:
@@ -51,6 +59,10 @@ class State:
         """Return the state with one more audit record, of which the last ``keep`` stay."""
         text = decision if isinstance(decision, str) else _json(decision)
         return replace(self, decisions=(*self.decisions, text)[-keep:] if keep > 0 else ())
+
+    def quarantined(self, now_s: float) -> tuple[Quarantined, ...]:
+        """Return the services that are not to be tried now."""
+        return tuple(q for q in self.quarantine if q.until_s > now_s)
 
 
 def plan_of(state: State) -> Mapping[str, Any] | None:
@@ -83,6 +95,10 @@ def to_manifest(state: State) -> Manifest:
             "generation": str(state.generation),
             "last_change_s": repr(state.last_change_s),
             "decisions": "".join(f"{d}\n" for d in decisions),
+            "journal": _json(state.journal.to_json()) if state.journal else _EMPTY,
+            "quarantine": _json([asdict(q) for q in state.quarantine]),
+            "applied": state.applied,
+            "paused": "true" if state.paused else "false",
         },
     }
 
@@ -104,6 +120,10 @@ def from_manifest(manifest: Mapping[str, Any]) -> State:
             generation=int(data["generation"]),
             last_change_s=float(data["last_change_s"]),
             decisions=tuple(d for d in data["decisions"].split("\n") if d),
+            journal=_journal(data.get("journal", _EMPTY)),
+            quarantine=tuple(Quarantined(**q) for q in json.loads(data.get("quarantine", "[]"))),
+            applied=data.get("applied", ""),
+            paused=data.get("paused") == "true",
             resource_version=metadata.get("resourceVersion"),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as err:
@@ -147,5 +167,9 @@ def write_state(cluster: Cluster, state: State) -> State:
     return replace(state, resource_version=version)
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _journal(text: str) -> Journal | None:
+    return None if text == _EMPTY else journal_from(json.loads(text))
+
+
+def _json(value: Mapping[str, Any] | Sequence[Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

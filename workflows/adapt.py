@@ -10,19 +10,18 @@ a virtual clock in tests. Everything up to ``changes`` is values; only ``carry_o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from optimizer.decide import Decision, Kind, decide
-from optimizer.plan import Outcome, plan_from_json, plan_to_json, solve_plan, verify
+from optimizer.decide import decide
+from optimizer.plan import Outcome, solve_plan, verify
 from penstock.domain import Mode, Pipeline, Plan, ProfileTable
-from penstock.errors import BrokenPromiseError, RetryLaterError
-from serving.apply import apply
-from serving.diff import Change, diff
-from serving.names import pipeline_labels
-from serving.render import RenderSettings, render
+from penstock.errors import BrokenPromiseError, RetryLaterError, UnderWayError
+from serving.apply import Hands, apply, resume, seen_ready
+from serving.quarantine import offered
 from serving.state import State, read_state, write_state
+from workflows.intent import Intent, TickSettings, intend, running_plan, services_of, target_of
 from workflows.ticklog import TickLog
 
 if TYPE_CHECKING:
@@ -30,12 +29,11 @@ if TYPE_CHECKING:
     from optimizer.load import LoadSource
     from optimizer.solvers import Solver
     from penstock.clock import Clock
-    from serving.apply import ApplyReport
+    from serving.apply import ApplyReport, Target
     from serving.cluster import Cluster
     from workflows.recording import Tick
 
-KINDS = ("ConfigMap", "InferenceService", "InferenceGraph")
-"""The kinds that a plan is rendered to."""
+__all__ = ["Ports", "TickSettings", "adapt", "apply_plan", "running_plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,21 +48,6 @@ class Ports:
     record: Callable[[Tick], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TickSettings:
-    """How a tick renders and waits.
-
-    ``settle_s`` is the drain between a moved graph and the services it left. Times in records count
-    from ``origin_s``.
-    """
-
-    render: RenderSettings
-    time_limit_s: float = 10.0
-    ready_timeout_s: float = 120.0
-    settle_s: float = 0.0
-    origin_s: float = 0.0
-
-
 def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickSettings) -> Tick:
     """Run one tick and return its record, which ``ports.record`` is given as well.
 
@@ -76,14 +59,18 @@ def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickS
     """
     log = TickLog(pipeline, ports.clock, origin_s=settings.origin_s)
     try:
+        state = read_state(ports.cluster, pipeline.name, pipeline.namespace)
+        mode = log.mode(allowed(pipeline, state))
+        with log.timed("resume"):
+            state = carry_on(state, mode, pipeline, ports, settings, log)
         with log.timed("load"):
             load = log.load(ports.source.window(log.started_s))
         with log.timed("forecast"):
             forecast = log.forecast(ports.forecaster.forecast(load))
         with log.timed("solve"):
             load_rps = forecast.at(pipeline.adaptation.forecast_quantile)
-            outcome = log.outcome(_solve(pipeline, table, load_rps, ports, settings))
-        state = read_state(ports.cluster, pipeline.name, pipeline.namespace)
+            on_offer = available(pipeline, state, log)
+            outcome = log.outcome(_solve(on_offer, table, load_rps, ports, settings))
         decision = log.decision(
             decide(
                 running_plan(state),
@@ -94,9 +81,11 @@ def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickS
                 since_change_s=log.started_s - state.last_change_s,
             )
         )
-        changes = log.changes(changes_to(decision.target, pipeline, ports.cluster, settings.render))
+        intent = log.intent(
+            intend(decision.target, state, pipeline, ports.cluster, settings, now_s=log.started_s)
+        )
         with log.timed("apply"):
-            log.result(carry_out(decision, changes, state, pipeline, ports, settings))
+            log.result(carry_out(intent, state, mode, ports, settings))
     except RetryLaterError as err:
         log.stand_still(err)
     record = log.record()
@@ -104,56 +93,55 @@ def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickS
     return record
 
 
-def running_plan(state: State) -> Plan | None:
-    """Return the plan that the state says is running."""
-    return plan_from_json(state.plan_json) if state.plan_json else None
+def allowed(pipeline: Pipeline, state: State) -> Mode:
+    """Return what a tick may do: what the pipeline says, but no more than advise while paused."""
+    mode = pipeline.adaptation.mode
+    return Mode.ADVISE if state.paused and mode is Mode.APPLY else mode
 
 
-def changes_to(
-    plan: Plan | None, pipeline: Pipeline, cluster: Cluster, settings: RenderSettings
-) -> tuple[Change, ...]:
-    """Return what has to change for the cluster to run ``plan``: nothing when there is no plan.
-
-    It is asked of the running plan as well, so that what somebody removed by hand comes back.
-    """
-    if plan is None:
-        return ()
-    labels = pipeline_labels(pipeline.name)
-    live = [one for kind in KINDS for one in cluster.list(kind, pipeline.namespace, labels)]
-    return diff(render(pipeline, plan, settings), live)
-
-
-def carry_out(
-    decision: Decision,
-    changes: Sequence[Change],
+def carry_on(
     state: State,
+    mode: Mode,
     pipeline: Pipeline,
     ports: Ports,
     settings: TickSettings,
-) -> ApplyReport | None:
-    """Do what was decided, unless the pipeline's mode only advises; return what was done.
+    log: TickLog,
+) -> State:
+    """Finish or take back a switch that an earlier tick had begun; return the state then.
 
-    The state is written first, with the version that was read: of two ticks at once only one gets
-    past that line. When the changes were taken back, so is the plan in the state.
+    Raises:
+        UnderWayError: it is not over; no other decision is made meanwhile.
     """
-    if pipeline.adaptation.mode is not Mode.APPLY or decision.target is None:
+    if state.journal is None:
+        return state
+    if mode is not Mode.APPLY:
+        raise UnderWayError(
+            f"a switch is in phase {state.journal.phase}, and nothing may be written"
+        )
+    target = target_of(state.journal.plan_to, pipeline, settings.render)
+    report = resume(target, state, _hands(ports.cluster, ports.clock, settings))
+    log.resumed(report)
+    if report.state.journal is not None:
+        raise UnderWayError(report.error)
+    return report.state
+
+
+def available(pipeline: Pipeline, state: State, log: TickLog) -> Pipeline:
+    """Return the pipeline with the variants that may be tried now."""
+    quarantined = state.quarantined(log.started_s)
+    log.withheld(quarantined)
+    names = {q.service for q in quarantined}
+    return offered(pipeline, names, services_of(running_plan(state))) if names else pipeline
+
+
+def carry_out(
+    intent: Intent, state: State, mode: Mode, ports: Ports, settings: TickSettings
+) -> ApplyReport | None:
+    """Do what was decided, unless the mode only advises; return what was done."""
+    if mode is not Mode.APPLY or intent.target is None:
         return None
-    if decision.kind is Kind.MOVE:
-        text = plan_to_json(decision.target)
-        claimed = write_state(ports.cluster, state.with_plan(text, now_s=ports.clock.now()))
-    else:
-        claimed = state
-    report = apply(
-        changes,
-        ports.cluster,
-        ports.clock,
-        ready_timeout_s=settings.ready_timeout_s,
-        settle_s=settings.settle_s,
-    )
-    if report.rolled_back and decision.kind is Kind.MOVE and decision.running is not None:
-        text = plan_to_json(decision.running)
-        write_state(ports.cluster, claimed.with_plan(text, now_s=ports.clock.now()))
-    return report
+    hands = _hands(ports.cluster, ports.clock, settings)
+    return _noted(apply(intent.target, intent.changes, state, hands), intent.target, ports.cluster)
 
 
 def apply_plan(
@@ -165,19 +153,32 @@ def apply_plan(
     clock: Clock,
     on_progress: Callable[[str], None] = lambda line: None,
 ) -> ApplyReport:
-    """Make a cluster run a plan that a person chose, and note it as the running one."""
-    report = apply(
-        changes_to(plan, pipeline, cluster, settings.render),
-        cluster,
-        clock,
-        ready_timeout_s=settings.ready_timeout_s,
-        settle_s=settings.settle_s,
-        on_progress=on_progress,
-    )
-    if report.ok:
-        state = read_state(cluster, pipeline.name, pipeline.namespace)
-        write_state(cluster, state.with_plan(plan_to_json(plan), now_s=clock.now()))
-    return report
+    """Make a cluster run a plan that a person chose, note it as the running one, and see it ready.
+
+    A switch that is under way is carried on first.
+    """
+    hands = Hands(cluster=cluster, clock=clock, pace=settings.pace, on_progress=on_progress)
+    state = read_state(cluster, pipeline.name, pipeline.namespace)
+    if state.journal is not None:
+        before = resume(target_of(state.journal.plan_to, pipeline, settings.render), state, hands)
+        if before.state.journal is not None:
+            return before
+        state = before.state
+    intent = intend(plan, state, pipeline, cluster, settings, now_s=clock.now())
+    assert intent.target is not None, "there is a plan"
+    report = _noted(apply(intent.target, intent.changes, state, hands), intent.target, cluster)
+    return seen_ready(report, intent.target, hands)
+
+
+def _hands(cluster: Cluster, clock: Clock, settings: TickSettings) -> Hands:
+    return Hands(cluster=cluster, clock=clock, pace=settings.pace)
+
+
+def _noted(report: ApplyReport, target: Target, cluster: Cluster) -> ApplyReport:
+    """Note in the state that the target was applied whole, if it was."""
+    if not report.ok or report.state.applied == target.digest:
+        return report
+    return replace(report, state=write_state(cluster, replace(report.state, applied=target.digest)))
 
 
 def _solve(

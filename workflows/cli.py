@@ -251,19 +251,26 @@ def diff(
     spec: Spec, root: Root = None, plan_file: PlanFile = None, cluster: ClusterName = "local"
 ) -> None:
     """Show what apply would change. Exits 0 when nothing would, 2 otherwise."""
+    from penstock.clock import RealClock
     from serving.diff import describe
-    from workflows.adapt import changes_to
+    from serving.state import read_state
+    from workflows.intent import intend
 
     pipeline, layout, settings = _opened(spec, root)
-    changes = changes_to(
+    live = wiring.attach(cluster, layout)
+    intent = intend(
         _plan(layout, plan_file),
+        read_state(live, pipeline.name, pipeline.namespace),
         pipeline,
-        wiring.attach(cluster, layout),
-        wiring.render_settings(layout, settings),
+        live,
+        wiring.tick_settings(layout, settings, cluster=live),
+        now_s=RealClock().now(),
     )
-    for change in changes:
+    for edit in intent.edits:
+        out.print(f"edited: {edit}", markup=False, highlight=False)
+    for change in intent.changes:
         out.print("\n".join(describe(change)), markup=False, highlight=False)
-    if changes:
+    if intent.changes:
         raise typer.Exit(2)
     out.print("nothing to change")
 
@@ -283,7 +290,7 @@ def apply(
         chosen,
         pipeline,
         live,
-        wiring.tick_settings(layout, settings),
+        wiring.tick_settings(layout, settings, cluster=live),
         clock=RealClock(),
         on_progress=lambda line: out.print(line, markup=False, highlight=False),
     )
@@ -316,14 +323,16 @@ def adapt(
         raise UserError("--once and --watch exclude each other")
     pipeline, layout, settings = _opened(spec, root)
     layout.root.mkdir(parents=True, exist_ok=True)
+    live = wiring.attach(cluster, layout)
     ports = wiring.make_ports(
         pipeline,
         layout,
         settings,
-        wiring.attach(cluster, layout),
+        live,
         lambda tick: append_line(layout.decisions, tick),
     )
-    table, how = wiring.profile_table(layout), wiring.tick_settings(layout, settings)
+    table = wiring.profile_table(layout)
+    how = wiring.tick_settings(layout, settings, cluster=live)
     clock, done = RealClock(), 0
     while True:
         began_s = clock.now()

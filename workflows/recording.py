@@ -92,6 +92,7 @@ class Outcome:
 class Durations:
     """Seconds that the parts of a tick took; ``total`` is all of it, what lies between included."""
 
+    resume: NotNegative = 0.0
     load: NotNegative = 0.0
     forecast: NotNegative = 0.0
     solve: NotNegative = 0.0
@@ -105,7 +106,9 @@ class Tick:
 
     What an outage kept from being known is ``None`` (``load``, ``forecast``, ``plan``, ``result``).
     ``status`` is the solver's, ``gap`` the relative distance to its bound; ``changes`` has one
-    line of text per change of the cluster.
+    line of text per change of the cluster, ``edits`` one per field that somebody else changed.
+    ``resumed`` says what became of a switch that an earlier tick had begun, ``withheld`` which
+    services were not offered because they did not come up.
     """
 
     id: str
@@ -120,6 +123,9 @@ class Tick:
     decision: Decided
     mode: Mode = Mode.APPLY
     changes: tuple[str, ...] = ()
+    edits: tuple[str, ...] = ()
+    resumed: str = ""
+    withheld: tuple[str, ...] = ()
     result: Outcome | None = None
     durations_s: Durations
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from penstock.domain import Forecast, Load, Pipeline
-from penstock.errors import PenstockError
-from serving.diff import Change, describe
+from penstock.domain import Forecast, Load, Mode, Pipeline
+from penstock.errors import PenstockError, UnderWayError
+from serving.apply import Outcome as ApplyOutcome
+from serving.diff import describe
 from workflows import recording
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from optimizer.plan import Outcome
     from penstock.clock import Clock
     from serving.apply import ApplyReport
+    from serving.journal import Quarantined
+    from workflows.intent import Intent
 
 
 class TickLog:
@@ -41,6 +44,20 @@ class TickLog:
             yield
         finally:
             self._seconds[part] = max(0.0, self._clock.now() - began_s)
+
+    def mode(self, mode: Mode) -> Mode:
+        """Note what this tick may do."""
+        self._fields["mode"] = mode
+        return mode
+
+    def resumed(self, report: ApplyReport | None) -> None:
+        """Note what became of a switch that an earlier tick had begun."""
+        if report is not None:
+            self._fields["resumed"] = report.error or report.outcome.value
+
+    def withheld(self, quarantined: Sequence[Quarantined]) -> None:
+        """Note which services were not offered, and why."""
+        self._fields["withheld"] = tuple(f"{q.service}: {q.reason}" for q in quarantined)
 
     def load(self, load: Load) -> Load:
         """Note the load."""
@@ -72,23 +89,31 @@ class TickLog:
         )
         return decision
 
-    def changes(self, changes: Sequence[Change]) -> Sequence[Change]:
-        """Note what would change, one line of text each."""
-        self._fields["changes"] = tuple("\n".join(describe(change)) for change in changes)
-        return changes
+    def intent(self, intent: Intent) -> Intent:
+        """Note what would change, one line of text each, and what others had changed."""
+        self._fields["changes"] = tuple("\n".join(describe(c)) for c in intent.changes)
+        self._fields["edits"] = intent.edits
+        return intent
 
     def result(self, report: ApplyReport | None) -> None:
         """Note what was done; ``None`` when nothing was to be written."""
         if report is not None:
             message = report.error or report.outcome.value
-            self._fields["result"] = recording.Outcome(ok=report.ok, message=message)
+            ok = report.ok or report.outcome is ApplyOutcome.UNDER_WAY
+            self._fields["result"] = recording.Outcome(ok=ok, message=message)
 
     def stand_still(self, err: PenstockError) -> None:
         """Note why the tick went no further: the running plan stays as it is."""
         self._fields.setdefault(
-            "decision", recording.Decided(kind="keep", reason=f"standing still: {err}", urgent=True)
+            "decision",
+            recording.Decided(
+                kind="keep",
+                reason=f"standing still: {err}",
+                urgent=not isinstance(err, UnderWayError),
+            ),
         )
-        self._fields["result"] = recording.Outcome(ok=False, message=str(err))
+        ok = isinstance(err, UnderWayError)
+        self._fields["result"] = recording.Outcome(ok=ok, message=str(err))
 
     def record(self) -> recording.Tick:
         """Return the record; the tick ends here."""
@@ -97,7 +122,6 @@ class TickLog:
             id=uuid.uuid4().hex[:12],
             pipeline=self._pipeline.name,
             time_s=self.started_s - self._origin_s,
-            mode=self._pipeline.adaptation.mode,
             durations_s=recording.Durations(total=total_s, **self._seconds),
-            **self._fields,
+            **{"mode": self._pipeline.adaptation.mode, **self._fields},
         )

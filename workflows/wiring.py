@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from serving.cluster import Cluster
     from serving.cluster.local import LocalCluster
     from serving.render import RenderSettings
-    from workflows.adapt import Ports, TickSettings
+    from workflows.adapt import Ports
+    from workflows.intent import TickSettings
     from workflows.recording import Tick
 
 CLUSTERS = ("local", "kubernetes", "memory")
@@ -163,13 +164,19 @@ def make_ports(
     )
 
 
-def tick_settings(layout: Layout, settings: Settings, *, origin_s: float = 0.0) -> TickSettings:
-    """Return how a tick renders and waits."""
-    from workflows.adapt import TickSettings
+def tick_settings(
+    layout: Layout, settings: Settings, *, cluster: Cluster | None = None, origin_s: float = 0.0
+) -> TickSettings:
+    """Return how a tick renders and waits on that cluster."""
+    from workflows.intent import Edits, TickSettings
 
+    settle_s = settings.settle_s
     return TickSettings(
         render=render_settings(layout, settings),
         time_limit_s=settings.solver_time_limit_s,
         ready_timeout_s=settings.ready_timeout_s,
+        settle_s=getattr(cluster, "settle_s", 0.0) if settle_s is None else settle_s,
+        quarantine_s=settings.quarantine_s,
+        edits=Edits(settings.edits),
         origin_s=origin_s,
     )

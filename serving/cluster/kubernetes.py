@@ -70,6 +70,9 @@ class KubernetesCluster:
         timeout_s: how long one request may take, connecting and reading each.
     """
 
+    settle_s = 35.0
+    """KServe's router serves for 30 s after it was told to stop; 5 s until it is told."""
+
     def __init__(self, client: ApiClient, *, timeout_s: float = 10.0) -> None:
         self._client = client
         self._timeout_s = timeout_s

@@ -87,6 +87,16 @@ def after_apply(live: Manifest, new: Manifest, applied: Manifest, writer: Writer
     return _written(entries, kept, writer, touched=True)
 
 
+def last_writer(live: Mapping[str, Any], path: Path) -> str:
+    """Return the manager that owns a field, the latest of several; empty when nobody does."""
+    owners = [
+        e
+        for e in _entries(live)
+        if any(p[: len(path)] == path or path[: len(p)] == p for p in _decode(e["fieldsV1"]))
+    ]
+    return str(max(owners, key=lambda e: str(e.get("time", "")))["manager"]) if owners else ""
+
+
 def _values(manifest: Mapping[str, Any]) -> dict[Path, Any]:
     """Return the leaves that somebody can own, by path."""
     metadata = {k: v for k, v in manifest.get("metadata", {}).items() if k in _OWNED_METADATA}

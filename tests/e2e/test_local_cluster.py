@@ -17,12 +17,12 @@ import pytest
 
 from penstock.clock import RealClock
 from penstock.errors import ManifestError, NotFoundError, UnreachableError, UserError
-from serving.apply import apply
 from serving.cluster.local import LocalCluster
 from serving.diff import Action, Change, diff
 from serving.loadgen import Target, run_load
 from serving.poisson import LoadCurve, poisson_arrivals
 from serving.render import RenderSettings, render
+from tests.applying import bring, live
 from tests.builders import option, pipeline, plan, stage
 from tests.served_models import scaling_artifact
 
@@ -330,9 +330,7 @@ async def test_rendered_manifests_run_as_they_are_and_settle(cluster, artifacts)
         wanted = render(
             one_stage, plan(stages=(option("locate", variant, batch_size=4),)), settings
         )
-        report = await asyncio.to_thread(
-            apply, diff(wanted, live_objects(cluster)), cluster, RealClock()
-        )
+        report = await asyncio.to_thread(bring, cluster, wanted, RealClock())
         assert report.ok, report.error
         url = cluster.gateway_url("digits")
         result = await run_load(
@@ -340,9 +338,4 @@ async def test_rendered_manifests_run_as_they_are_and_settle(cluster, artifacts)
         )
         assert result.lost == 0
     assert [json.loads(body)["outputs"][0]["data"] for body in answers] == [[2, 4], [3, 6]]
-    assert diff(wanted, live_objects(cluster)) == ()
-
-
-def live_objects(cluster):
-    kinds = ("ConfigMap", "InferenceService", "InferenceGraph")
-    return [one for kind in kinds for one in cluster.list(kind, NAMESPACE, {})]
+    assert diff(wanted, live(cluster)) == ()

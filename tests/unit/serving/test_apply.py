@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from penstock.clock import VirtualClock
-from penstock.errors import ConflictError, UnreachableError
-from serving.apply import Outcome, apply
+from penstock.errors import ConflictError, ManifestError, UnreachableError
+from serving.apply import Outcome, apply, resume, seen_ready
 from serving.cluster import Readiness
 from serving.cluster.memory import MemoryCluster
 from serving.diff import diff
-from serving.names import pipeline_labels
+from serving.journal import Phase
 from serving.render import RenderSettings, render
+from serving.state import read_state, write_state
 from tests import builders as make
+from tests.applying import bring, hands, live, rendered_again, target_for
 
+STATE = "penstock-digits"
 SETTINGS = RenderSettings(image="i:1", store_uri="s3://m")
-KINDS = ("ConfigMap", "InferenceService", "InferenceGraph")
 
 
 class Recording(MemoryCluster):
@@ -24,6 +28,7 @@ class Recording(MemoryCluster):
         self.log = []
         self.slow = set(slow)
         self.fail = fail or {}
+        self.passing = {}
 
     def _judge(self, manifest):
         name = manifest["metadata"]["name"]
@@ -43,7 +48,11 @@ class Recording(MemoryCluster):
         return super().ready(kind, namespace, name)
 
     def _note(self, action, name):
+        if name == "penstock-digits":
+            return
         self.log.append((action, name))
+        if self.passing.get((action, name)):
+            raise self.passing[(action, name)].pop()
         if (action, name) in self.fail:
             raise self.fail[(action, name)]
 
@@ -51,15 +60,6 @@ class Recording(MemoryCluster):
 def manifests(variant="small", replicas=1):
     locate = make.option("locate", variant=variant, replicas=replicas)
     return render(make.pipeline(), make.plan(stages=(locate, make.option("classify"))), SETTINGS)
-
-
-def live(cluster):
-    labels = pipeline_labels("digits")
-    return [m for kind in KINDS for m in cluster.list(kind, "default", labels)]
-
-
-def bring(cluster, desired, clock=None, **fields):
-    return apply(diff(desired, live(cluster)), cluster, clock or VirtualClock(), **fields)
 
 
 def running(variant="small", **fields):
@@ -73,7 +73,7 @@ def running(variant="small", **fields):
 
 
 def names(cluster):
-    return [m["metadata"]["name"] for m in live(cluster)]
+    return [m["metadata"]["name"] for m in live(cluster) if m["metadata"]["name"] != STATE]
 
 
 def served(cluster):
@@ -123,12 +123,13 @@ def test_more_replicas_need_no_drain():
 
 def test_a_new_service_that_never_gets_ready_is_taken_back():
     cluster = running("small", slow={"digits-locate-large"})
-    before = live(cluster)
+    before = [m for m in live(cluster) if m["metadata"]["name"] != STATE]
     report = bring(cluster, manifests("large"), ready_timeout_s=30.0)
     assert report.outcome is Outcome.NOT_READY
     assert "no pod is up" in report.error
     assert [c.name for c in report.rolled_back] == ["digits-locate-large", "digits-batching"]
-    assert [m.get("spec", m.get("data")) for m in live(cluster)] == [
+    after = [m for m in live(cluster) if m["metadata"]["name"] != STATE]
+    assert [m.get("spec", m.get("data")) for m in after] == [
         m.get("spec", m.get("data")) for m in before
     ]
 
@@ -151,54 +152,181 @@ def test_a_graph_that_does_not_come_up_goes_back_before_its_services():
     assert clock.now() >= 45.0
 
 
-def test_a_conflict_stops_and_takes_nothing_back():
+def test_a_conflict_that_lasts_leaves_the_switch_to_the_next_tick():
     cluster = running(fail={("patch", "digits"): ConflictError("somebody wrote")})
-    report = bring(cluster, manifests("large"))
+    clock = VirtualClock()
+    report = bring(cluster, manifests("large"), clock)
     assert (report.outcome, report.rolled_back) == (Outcome.CONFLICT, ())
-    assert [c.name for c in report.done] == ["digits-batching", "digits-locate-large"]
-    assert report.left[0].name == "digits"
+    assert served(cluster) == ["digits-locate-small", "digits-classify-small"]
+    cluster.fail.clear()
+    clock.sleep(60.0)
+    assert bring(cluster, manifests("large"), clock).ok
+    assert served(cluster) == ["digits-locate-large", "digits-classify-small"]
+
+
+@pytest.mark.parametrize("trouble", [ConflictError("written"), UnreachableError("no answer")])
+def test_a_short_trouble_is_sat_out(trouble):
+    cluster = running()
+    cluster.passing = {("patch", "digits"): [trouble] * 3}
+    assert bring(cluster, manifests("large")).ok
+    assert served(cluster) == ["digits-locate-large", "digits-classify-small"]
+
+
+def test_an_outage_leaves_the_switch_to_the_next_tick():
+    cluster = running(fail={("patch", "digits"): UnreachableError("no answer")})
+    clock = VirtualClock()
+    report = bring(cluster, manifests("large"), clock)
+    assert (report.outcome, report.error) == (Outcome.FAILED, "no answer")
+    assert report.state.journal.phase is Phase.SWITCH
+    cluster.fail.clear()
+    clock.sleep(60.0)
+    assert bring(cluster, manifests("large"), clock).ok
+
+
+def test_a_refusal_is_taken_back_and_its_service_quarantined():
+    cluster = running(fail={("create", "digits-locate-large"): ManifestError("no such field")})
+    report = bring(cluster, manifests("large"), quarantine_s=60.0)
+    assert (report.outcome, report.error) == (Outcome.FAILED, "no such field")
+    assert [q.service for q in report.state.quarantined(59.0)] == ["digits-locate-large"]
+    assert report.state.quarantined(61.0) == ()
     assert served(cluster) == ["digits-locate-small", "digits-classify-small"]
 
 
-def test_an_outage_before_the_switch_is_reported_and_taken_back():
-    cluster = running(fail={("patch", "digits"): UnreachableError("no answer")})
+def test_a_refused_graph_puts_what_is_new_in_quarantine():
+    cluster = running(fail={("patch", "digits"): ManifestError("no such field")})
     report = bring(cluster, manifests("large"))
-    assert (report.outcome, report.error) == (Outcome.FAILED, "no answer")
-    assert "digits-locate-large" not in names(cluster)
+    assert [q.service for q in report.state.quarantine] == ["digits-locate-large"]
 
 
 def test_an_outage_while_retiring_keeps_the_new_plan():
     cluster = running(fail={("delete", "digits-locate-small"): UnreachableError("no answer")})
-    report = bring(cluster, manifests("large"))
+    clock = VirtualClock()
+    report = bring(cluster, manifests("large"), clock)
     assert (report.outcome, report.rolled_back) == (Outcome.FAILED, ())
     assert served(cluster) == ["digits-locate-large", "digits-classify-small"]
-    assert [c.name for c in report.left] == ["digits-locate-small", "digits-batching"]
+    assert report.state.journal.phase is Phase.RETIRE
+    cluster.fail.clear()
+    clock.sleep(60.0)
+    assert bring(cluster, manifests("large"), clock).ok
+    assert "digits-locate-small" not in names(cluster)
 
 
-def test_what_could_not_be_taken_back_is_said():
+def test_what_could_not_be_taken_back_is_taken_back_later():
     cluster = running(
         slow={"digits-locate-large"},
         fail={("delete", "digits-locate-large"): UnreachableError("no answer")},
     )
-    report = bring(cluster, manifests("large"), ready_timeout_s=1.0)
-    assert "could not take back InferenceService default/digits-locate-large" in report.error
-    assert [c.name for c in report.rolled_back] == ["digits-batching"]
+    clock = VirtualClock()
+    report = bring(cluster, manifests("large"), clock, ready_timeout_s=1.0)
+    assert (report.outcome, report.state.journal.phase) == (Outcome.FAILED, Phase.BACK)
+    assert report.error.endswith("no answer")
+    cluster.fail.clear()
+    clock.sleep(60.0)
+    state = read_state(cluster, "digits", "default")
+    report = resume(rendered_again(state.journal.plan_to), state, hands(cluster, clock))
+    assert "was not ready" in report.error
+    assert report.state.journal is None
+    assert "digits-locate-large" not in names(cluster)
 
 
 def test_a_service_that_is_gone_already_is_no_failure():
     cluster = running("small")
-    changes = diff(manifests("large"), live(cluster))
-    MemoryCluster.delete(cluster, "InferenceService", "default", "digits-locate-small")
     lines = []
-    report = apply(changes, cluster, VirtualClock(), on_progress=lines.append)
-    assert report.ok
+
+    def vanish(line):
+        lines.append(line)
+        if line.startswith("delete InferenceService"):
+            MemoryCluster.delete(cluster, "InferenceService", "default", "digits-locate-small")
+
+    assert bring(cluster, manifests("large"), on_progress=vanish).ok
     assert any("was gone already" in line for line in lines)
 
 
 @pytest.mark.parametrize("slow", [set(), {"digits-locate-small"}])
-def test_a_service_that_grows_is_waited_for(slow):
-    cluster = running("small", slow=slow)
-    report = bring(cluster, manifests(replicas=3), ready_timeout_s=2.0)
-    assert report.ok is not bool(slow)
+def test_more_replicas_are_sent_at_once_and_waited_for_only_when_asked(slow):
+    cluster, clock = running("small", slow=slow), VirtualClock()
+    report = bring(cluster, manifests(replicas=3), clock, ready_timeout_s=2.0)
+    assert report.ok
+    assert clock.now() == 0.0
     service = cluster.get("InferenceService", "default", "digits-locate-small")
-    assert service["spec"]["predictor"]["minReplicas"] == (1 if slow else 3)
+    assert service["spec"]["predictor"]["minReplicas"] == 3
+    patient = hands(cluster, clock, ready_timeout_s=2.0)
+    seen = seen_ready(report, target_for(manifests(replicas=3)), patient)
+    assert seen.ok is not bool(slow)
+    assert ("no pod is up" in seen.error) is bool(slow)
+
+
+def test_two_who_read_the_same_state_do_not_both_apply():
+    cluster, clock = running("small"), VirtualClock()
+    state = read_state(cluster, "digits", "default")
+    changes = diff(manifests("large"), live(cluster))
+    reports = [
+        apply(target_for(manifests("large")), changes, state, hands(cluster, clock))
+        for _ in range(2)
+    ]
+    assert [r.outcome for r in reports] == [Outcome.APPLIED, Outcome.CONFLICT]
+    assert reports[1].done == ()
+
+
+def test_a_switch_that_is_held_is_left_alone():
+    cluster, clock = running(slow={"digits-locate-large"}), VirtualClock()
+    first = bring(cluster, manifests("large"), clock, ready_timeout_s=60.0, patience_s=5.0)
+    assert first.outcome is Outcome.UNDER_WAY
+    state = replace(
+        first.state, journal=replace(first.state.journal, held_until_s=clock.now() + 9.0)
+    )
+    report = resume(target_for(manifests("large")), state, hands(cluster, clock))
+    assert report.outcome is Outcome.CONFLICT
+    assert "holds it for 9 s more" in report.error
+
+
+def test_a_tick_that_runs_out_of_patience_leaves_the_switch_to_the_next_one_at_once():
+    cluster, clock = running(slow={"digits-locate-large"}), VirtualClock()
+    report = bring(cluster, manifests("large"), clock, ready_timeout_s=60.0, patience_s=5.0)
+    assert (report.outcome, report.seconds) == (Outcome.UNDER_WAY, 5.0)
+    cluster.slow.clear()
+    assert bring(cluster, manifests("large"), clock).ok
+
+
+def test_the_time_for_a_rollout_counts_from_its_beginning_over_all_ticks():
+    cluster, clock = running(slow={"digits-locate-large"}), VirtualClock()
+    limits = {"ready_timeout_s": 12.0, "patience_s": 5.0}
+    outcomes = [bring(cluster, manifests("large"), clock, **limits).outcome for _ in range(2)]
+    assert outcomes == [Outcome.UNDER_WAY] * 2
+    state = read_state(cluster, "digits", "default")
+    report = resume(target_for(manifests("large")), state, hands(cluster, clock, **limits))
+    assert report.outcome is Outcome.NOT_READY
+    assert clock.now() == pytest.approx(12.0)
+
+
+def test_whoever_was_overtaken_stops_before_the_graph_moves():
+    cluster, clock = running(slow={"digits-locate-large"}), VirtualClock()
+
+    def overtaken(line):
+        if line.startswith("waiting"):
+            state = read_state(cluster, "digits", "default")
+            write_state(cluster, replace(state, generation=99))
+            cluster.slow.clear()
+
+    report = bring(cluster, manifests("large"), clock, on_progress=overtaken)
+    assert report.outcome is Outcome.CONFLICT
+    assert "another tick has written the state" in report.error
+    assert served(cluster) == ["digits-locate-small", "digits-classify-small"]
+
+
+@pytest.mark.parametrize("phase", [Phase.PREPARE, Phase.SWITCH, Phase.DRAIN])
+def test_a_switch_whose_plan_no_longer_fits_is_taken_back(phase):
+    cluster, clock = running("small"), VirtualClock()
+    stuck = {Phase.PREPARE: {"digits-locate-large"}, Phase.SWITCH: {"digits"}}
+    cluster.slow = stuck.get(phase, set())
+    report = bring(
+        cluster, manifests("large"), clock, patience_s=1.0, settle_s=99.0, ready_timeout_s=50.0
+    )
+    assert report.state.journal.phase is phase
+    cluster.slow = set()
+    report = resume(None, report.state, hands(cluster, clock))
+    assert report.outcome is Outcome.FAILED
+    assert "changed while it was under way" in report.error
+    assert served(cluster) == ["digits-locate-small", "digits-classify-small"]
+    assert "digits-locate-large" not in names(cluster)
+    assert report.state.quarantine == ()

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from optimizer.forecast.window import MaxForecaster
 from optimizer.load import TraceLoad
 from optimizer.problem import Problem
-from optimizer.solvers import Solution, Status, make_solver
-from penstock.clock import VirtualClock
-from penstock.domain import Adaptation, Load, Mode, Pipeline, ProfileTable
+from optimizer.solvers import Solution, Status
+from penstock.domain import Load, Mode
 from penstock.errors import BrokenPromiseError, SourceError
-from serving.cluster import Change, Readiness
 from serving.cluster.memory import MemoryCluster
-from serving.render import RenderSettings
-from serving.state import read_state
-from tests.builders import pipeline, profile_table
-from workflows.adapt import Ports, TickSettings, adapt, changes_to, running_plan
+from serving.state import State, read_state
+from tests.ticks import SETTINGS, Writes, calm, ports, services, tick
+from workflows.adapt import running_plan
+from workflows.intent import Intent, intend
 from workflows.recording import Tick
-
-SETTINGS = TickSettings(render=RenderSettings(image="penstock:test", store_uri="s3://models"))
-QUICK = Adaptation(step_s=1.0, window_steps=3, horizon_steps=2, cooldown_s=0.0, min_gain=0.0)
-
-
-def calm(**fields: Any) -> Pipeline:
-    return pipeline(adaptation=replace(QUICK, **fields), max_cores=12.0)
 
 
 class Silent:
@@ -36,41 +25,6 @@ class Silent:
 
     def window(self, now_s: float) -> Load:
         raise SourceError("the metrics server did not answer; try again")
-
-
-class Writes(MemoryCluster):
-    """A memory cluster that notes what is written to it, and where some services never start."""
-
-    def __init__(self) -> None:
-        super().__init__(readiness=self._start)
-        self.written: list[Change] = []
-        self.startable: set[str] | None = None
-
-    def _start(self, manifest: dict[str, Any]) -> Readiness:
-        name, kind = manifest["metadata"]["name"], manifest["kind"]
-        if self.startable is None or kind != "InferenceService" or name in self.startable:
-            return Readiness(ready=True)
-        return Readiness(ready=False, reason="its pods crash")
-
-    def apply(self, change: Change) -> dict[str, Any] | None:
-        self.written.append(change)
-        return super().apply(change)
-
-
-def ports(loads_rps: Sequence[float], *, now_s: float = 0.0, **others: Any) -> Ports:
-    known = {
-        "source": TraceLoad(loads_rps, step_s=1.0, window_steps=3),
-        "forecaster": MaxForecaster(horizon_s=2.0),
-        "solver": make_solver("exhaustive"),
-        "cluster": Writes(),
-        "clock": VirtualClock(now_s or float(len(loads_rps))),
-        "record": lambda tick: None,
-    }
-    return Ports(**{**known, **others})
-
-
-def tick(of: Pipeline, around: Ports, table: ProfileTable | None = None) -> Tick:
-    return adapt(of, table or profile_table(of), around, SETTINGS)
 
 
 def test_the_first_tick_brings_up_a_plan_for_the_forecast() -> None:
@@ -166,10 +120,6 @@ def test_of_two_ticks_at_once_only_one_applies() -> None:
     assert [c.kind for c in cluster.written] == ["ConfigMap"], "it got past the fence"
 
 
-def services(cluster: MemoryCluster) -> set[str]:
-    return {m["metadata"]["name"] for m in cluster.list("InferenceService", "default", {})}
-
-
 def test_a_rollout_that_never_gets_ready_is_taken_back_and_forgotten() -> None:
     around = ports([20, 20, 20])
     tick(calm(), around)
@@ -223,4 +173,5 @@ def test_every_tick_is_recorded_once_with_its_durations() -> None:
 
 
 def test_without_a_plan_nothing_changes() -> None:
-    assert changes_to(None, calm(), MemoryCluster(), SETTINGS.render) == ()
+    state = State(pipeline="digits")
+    assert intend(None, state, calm(), MemoryCluster(), SETTINGS, now_s=0.0) == Intent()

@@ -1,0 +1,129 @@
+"""What is to be sent for a plan: rendered, held against what runs and against what others did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from optimizer.plan import plan_from_json, plan_to_json
+from penstock.domain import Pipeline, Plan
+from penstock.errors import UserError
+from serving.apply import Pace, Target, digest_of, live_objects
+from serving.diff import Change, diff
+from serving.edits import edits, respecting, told
+from serving.names import service_name
+from serving.quarantine import held_back
+from serving.render import RenderSettings, render
+from serving.state import State
+
+if TYPE_CHECKING:
+    from serving.cluster import Cluster
+    from serving.manifest import Manifest
+
+
+class Edits(StrEnum):
+    """What becomes of fields that somebody else changed."""
+
+    REVERT = "revert"
+    RESPECT = "respect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickSettings:
+    """How a tick renders and waits.
+
+    ``settle_s`` is the drain between a moved graph and the services it left; what did not come up
+    is not tried again for ``quarantine_s``; after ``patience_s`` a switch is left to the next tick.
+    Times in records count from ``origin_s``.
+    """
+
+    render: RenderSettings
+    time_limit_s: float = 10.0
+    ready_timeout_s: float = 120.0
+    settle_s: float = 0.0
+    quarantine_s: float = 600.0
+    patience_s: float = float("inf")
+    edits: Edits = Edits.REVERT
+    origin_s: float = 0.0
+
+    @property
+    def pace(self) -> Pace:
+        """How long an apply may take."""
+        return Pace(
+            ready_timeout_s=self.ready_timeout_s,
+            settle_s=self.settle_s,
+            quarantine_s=self.quarantine_s,
+            patience_s=self.patience_s,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What is to run and what has to be sent for it; ``edits`` tells what others had changed."""
+
+    target: Target | None = None
+    changes: tuple[Change, ...] = ()
+    edits: tuple[str, ...] = field(default=())
+
+
+def intend(
+    plan: Plan | None,
+    state: State,
+    pipeline: Pipeline,
+    cluster: Cluster,
+    settings: TickSettings,
+    *,
+    now_s: float,
+) -> Intent:
+    """Return what has to change for the cluster to run ``plan``: nothing when there is no plan.
+
+    It is asked of the running plan as well, so that what somebody removed by hand comes back.
+    """
+    if plan is None:
+        return Intent()
+    live = live_objects(cluster, pipeline.name, pipeline.namespace)
+    wanted = render(pipeline, plan, settings.render)
+    digest = digest_of(wanted)
+    applied = _applied(state, pipeline, settings.render)
+    found = edits(applied, live) if applied else ()
+    if found and settings.edits is Edits.RESPECT:
+        wanted = respecting(wanted, applied, live)
+    quarantined = {q.service for q in state.quarantined(now_s)}
+    wanted = held_back(wanted, live, quarantined)
+    return Intent(
+        target=Target(plan=plan_to_json(plan), manifests=wanted, digest=digest),
+        changes=diff(wanted, live),
+        edits=told(found, live),
+    )
+
+
+def target_of(plan_json: str, pipeline: Pipeline, settings: RenderSettings) -> Target | None:
+    """Return what a plan is rendered to now; ``None`` when it no longer fits the pipeline."""
+    try:
+        manifests = render(pipeline, plan_from_json(plan_json), settings)
+    except UserError:
+        return None
+    return Target(plan=plan_json, manifests=manifests)
+
+
+def running_plan(state: State) -> Plan | None:
+    """Return the plan that the state says is running."""
+    return plan_from_json(state.plan_json) if state.plan_json else None
+
+
+def services_of(plan: Plan | None) -> frozenset[str]:
+    """Return the names of the services that a plan runs."""
+    stages = plan.stages if plan else ()
+    return frozenset(service_name(plan.pipeline, o.stage, o.variant) for o in stages if plan)
+
+
+def _applied(
+    state: State, pipeline: Pipeline, settings: RenderSettings
+) -> Sequence[Manifest] | tuple[()]:
+    """Return what the running plan was rendered to, if that was applied whole and is so still."""
+    if not (state.applied and state.plan_json):
+        return ()
+    target = target_of(state.plan_json, pipeline, settings)
+    return target.manifests if target and target.digest == state.applied else ()
