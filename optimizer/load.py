@@ -16,8 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from string import Template
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
@@ -27,28 +25,6 @@ from penstock.errors import DomainError, SourceError
 
 MAX_RATE_RPS = 1e9
 """A rate above this is a broken counter, not load."""
-
-PRESETS: Mapping[str, Template] = MappingProxyType(
-    {
-        "gateway": Template('sum(rate(penstock_arrivals_total{pipeline="$name"}[$range]))'),
-        "kserve": Template(
-            'sum(rate(request_predict_seconds_count{namespace="$namespace",'
-            'pod=~"$name(-.*)?-predictor-.*"}[$range]))'
-        ),
-        "knative": Template(
-            'sum(rate(kn_serving_invocation_duration_seconds_count{k8s_namespace_name="$namespace",'
-            'kn_service_name="$name"}[$range]))'
-        ),
-        "knative-1.18": Template(
-            'sum(rate(revision_request_count{namespace_name="$namespace",service_name="$name"}[$range]))'
-        ),
-        "istio": Template(
-            'sum(rate(istio_requests_total{reporter="destination",'
-            'destination_service_namespace="$namespace",destination_service_name="$name"}[$range]))'
-        ),
-    }
-)
-"""PromQL for the arrivals [req/s] of each metric source; Knative renamed its metrics in 1.19."""
 
 
 class LoadSource(Protocol):
@@ -63,33 +39,20 @@ class LoadSource(Protocol):
         ...
 
 
-def preset_query(preset: str, *, name: str, namespace: str = "default", range_s: float) -> str:
-    """Return the PromQL of a metric source.
-
-    ``name`` is the pipeline (gateway), the entry stage's InferenceService without its variant
-    (kserve), or the service in front of the graph (knative, istio). ``range_s`` must span at
-    least two scrapes.
-
-    Raises:
-        DomainError: there is no such preset.
-    """
-    if preset not in PRESETS:
-        raise DomainError(f"no metric source {preset!r}; there are {', '.join(PRESETS)}")
-    quoted = {"name": _quoted(name), "namespace": _quoted(namespace)}
-    return PRESETS[preset].substitute(quoted, range=f"{round(range_s * 1000)}ms")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrometheusLoad:
     """Arrival rates from a range query.
 
     ``query`` must give one series in requests per second (``preset_query`` writes one). Older
     steps than the series has are left out, so a young pipeline gives a short window without a
-    flag. ``headers`` carry credentials.
+    flag. ``missing``, if given, says how many series are not there at a step (``missing_query``):
+    such a step counts as missing and the window as ``partial``, and the server's clock is compared
+    with ours. ``headers`` carry credentials.
     """
 
     url: str
     query: str
+    missing: str = ""
     window_steps: int
     step_s: float
     timeout_s: float = 5.0
@@ -104,18 +67,39 @@ class PrometheusLoad:
     def window(self, now_s: float) -> Load:
         """Return the last ``window_steps`` steps that end at ``now_s``."""
         start_s = now_s - (self.window_steps - 1) * self.step_s
-        asked = urlencode(
-            {"query": self.query, "start": start_s, "end": now_s, "step": self.step_s}
-        )
-        answer = self.fetch(
-            f"{self.url.rstrip('/')}/api/v1/query_range?{asked}",
+        flags: set[str] = set()
+        grid = _on_grid(self._series(self.query, now_s, flags), start_s, self, flags)
+        if self.missing:
+            lost = _on_grid(self._series(self.missing, now_s, flags), start_s, self, flags)
+            if any(lost):
+                flags.add("partial")
+            grid = [None if gone else rate for rate, gone in zip(grid, lost, strict=True)]
+            flags |= _clock_flags(now_s - self._server_time_s(), self.step_s)
+        return _load(grid, step_s=self.step_s, end_s=now_s, flags=flags, source=self.query)
+
+    def _series(self, query: str, now_s: float, flags: set[str]) -> list[Any]:
+        start_s = now_s - (self.window_steps - 1) * self.step_s
+        asked = {"query": query, "start": start_s, "end": now_s, "step": self.step_s}
+        answer = self._ask("query_range", asked)
+        flags |= {"partial"} if answer.get("warnings") else set()
+        return self._samples(answer)
+
+    def _server_time_s(self) -> float:
+        """Return what the server takes for now."""
+        data = self._ask("query", {"query": "time()"}).get("data")
+        result = data.get("result") if isinstance(data, dict) else None
+        time_s = _number(result[0]) if isinstance(result, list) and result else None
+        if time_s is None or not math.isfinite(time_s):
+            raise SourceError(f"Prometheus at {self.url} does not say what time it is: {data!r}")
+        return time_s
+
+    def _ask(self, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return self.fetch(
+            f"{self.url.rstrip('/')}/api/v1/{what}?{urlencode(asked)}",
             timeout_s=self.timeout_s,
             max_bytes=self.max_bytes,
             headers=self.headers,
         )
-        flags = {"partial"} if answer.get("warnings") else set()
-        grid = _on_grid(self._samples(answer), start_s, self, flags)
-        return _load(grid, step_s=self.step_s, end_s=now_s, flags=flags, source=self.query)
 
     def _samples(self, answer: Mapping[str, Any]) -> list[Any]:
         """Return the ``[time, text]`` pairs of the one series."""
@@ -325,10 +309,6 @@ def _require_window(window_steps: int, step_s: float) -> None:
         raise DomainError(
             f"load source: needs window_steps >= 1 and step_s > 0, got {window_steps} and {step_s}"
         )
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 if TYPE_CHECKING:

@@ -124,7 +124,7 @@ def make_ports(
     Raises:
         UserError: there is no load to be had from such a cluster.
     """
-    from optimizer import load
+    from optimizer import load, promql
     from penstock.clock import RealClock
     from serving.cluster.local import LocalCluster
     from workflows.adapt import Ports
@@ -132,15 +132,12 @@ def make_ports(
     adaptation = pipeline.adaptation
     source: load.LoadSource
     if settings.prometheus_url:
-        query = load.preset_query(
-            "gateway",
-            name=pipeline.name,
-            namespace=pipeline.namespace,
-            range_s=2 * adaptation.step_s,
-        )
+        named = {"name": pipeline.name, "namespace": pipeline.namespace}
+        window_s = adaptation.window_steps * adaptation.step_s
         source = load.PrometheusLoad(
             url=settings.prometheus_url,
-            query=query,
+            query=promql.preset_query("gateway", **named, range_s=2 * adaptation.step_s),
+            missing=promql.missing_query("gateway", **named, range_s=window_s),
             window_steps=adaptation.window_steps,
             step_s=adaptation.step_s,
         )

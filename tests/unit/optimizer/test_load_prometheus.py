@@ -1,8 +1,10 @@
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from optimizer.load import PRESETS, PrometheusLoad, preset_query
+from optimizer.load import PrometheusLoad
+from optimizer.promql import PRESETS, missing_query, preset_query
 from penstock.errors import DomainError, SourceError
 
 NOW_S = 1_000.0
@@ -170,3 +172,50 @@ def test_only_http_addresses_are_taken(url: str) -> None:
 def test_a_window_without_steps_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(DomainError, match="needs window_steps >= 1"):
         source({}, **fields)
+
+
+class Answers:
+    """Answers the load, the missing series and the server's time, each its own."""
+
+    def __init__(self, load: dict[str, Any], missing: dict[str, Any], time_s: Any = NOW_S) -> None:
+        clock = {"status": "success", "data": {"resultType": "scalar", "result": [time_s, "0"]}}
+        self._known = {"up": load, "missing": missing, "time()": clock}
+
+    def __call__(self, url: str, **_: Any) -> dict[str, Any]:
+        return self._known[parse_qs(urlsplit(url).query)["query"][0]]
+
+
+def watched(*lost: str | None, time_s: Any = NOW_S) -> PrometheusLoad:
+    answers = Answers(series("8", "8", "4", "4"), series(*lost), time_s)
+    known = {"url": "http://x", "query": "up", "window_steps": 4, "step_s": 10.0}
+    return PrometheusLoad(**known, missing="missing", fetch=answers)
+
+
+def test_a_step_at_which_a_pod_was_not_scraped_is_no_lighter_load() -> None:
+    load = watched("0", "0", "1", "1").window(NOW_S)
+    assert load.values_rps == (8.0, 8.0, 8.0, 8.0)
+    assert load.flags == ("partial", "stale")
+
+
+def test_with_all_pods_scraped_a_lighter_load_is_one() -> None:
+    load = watched("0", "0", "0", "0").window(NOW_S)
+    assert (load.values_rps, load.flags) == ((8.0, 8.0, 4.0, 4.0), ())
+
+
+@pytest.mark.parametrize(("time_s", "flag"), [(NOW_S + 3600, "clock"), (NOW_S - 3600, "stale")])
+def test_a_server_with_another_time_is_flagged(time_s: float, flag: str) -> None:
+    assert watched("0", "0", "0", "0", time_s=time_s).window(NOW_S).flags == (flag,)
+
+
+@pytest.mark.parametrize("time_s", [None, "x", float("nan")])
+def test_a_server_that_does_not_know_the_time_is_not_believed(time_s: Any) -> None:
+    with pytest.raises(SourceError, match="what time it is"):
+        watched("0", "0", "0", "0", time_s=time_s).window(NOW_S)
+
+
+def test_the_missing_series_are_those_of_the_same_selector() -> None:
+    query = missing_query("gateway", name="digits", range_s=60.0)
+    assert query.count('penstock_arrivals_total{pipeline="digits"}') == 3
+    assert "[60000ms]" in query
+    with pytest.raises(DomainError, match="no metric source"):
+        missing_query("graphite", name="digits", range_s=60.0)
