@@ -48,6 +48,8 @@ class Settings:
     edits: str = "revert"
     """``revert`` what somebody else changed in fields of the plan, or ``respect`` it for as long as
     the plan does not change that field."""
+    metrics_port: int = 0
+    """Where `penstock adapt` serves its own ``/metrics``; 0 for not at all."""
     autoscaling: str = "none"
     """``none``: the plan owns the replicas; ``hpa``: KServe's HPA moves within the plan's band."""
     service_account: str = "penstock"
@@ -89,6 +91,12 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 65_536):
+        raise ValueError(f"must be a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
 def _one_of(*known: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in known:
@@ -114,5 +122,6 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "ready_timeout_s": _seconds,
     "settle_s": _seconds,
     "quarantine_s": _seconds,
+    "metrics_port": _port,
     "edits": _one_of("revert", "respect"),
 }

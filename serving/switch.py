@@ -303,12 +303,29 @@ class Run:
         try:
             self.state = write_state(self.hands.cluster, state)
         except ConflictError as err:
-            raise LostError(f"another tick has written the state: {err}") from err
+            self.state = self._written_beside(state, err)
         except UnreachableError:
             there = read_state(self.hands.cluster, state.pipeline, state.namespace)
             if replace(there, resource_version=None) != replace(state, resource_version=None):
                 raise
             self.state = there
+
+    def _written_beside(self, state: State, err: ConflictError) -> State:
+        """Write once more if the switch is still ours: a pause or a record was written meanwhile.
+
+        Raises:
+            LostError: it is not.
+        """
+        there = read_state(self.hands.cluster, state.pipeline, state.namespace)
+        if self.state.journal is None or there.journal != self.state.journal:
+            raise LostError(f"another tick has written the state: {err}") from err
+        kept = replace(
+            state,
+            paused=there.paused,
+            decisions=there.decisions,
+            resource_version=there.resource_version,
+        )
+        return write_state(self.hands.cluster, kept)
 
     def _graphs(self) -> list[str]:
         manifests = self._wanted().manifests

@@ -35,6 +35,11 @@ class Writes(MemoryCluster):
         self.written: list[Change] = []
         self.startable: set[str] | None = None
 
+    @property
+    def touched(self) -> list[Change]:
+        """What was written to anything but the record of the ticks."""
+        return [c for c in self.written if not c.name.startswith("penstock-")]
+
     def _start(self, manifest: dict[str, Any]) -> Readiness:
         name, kind = manifest["metadata"]["name"], manifest["kind"]
         if self.startable is None or kind != "InferenceService" or name in self.startable:

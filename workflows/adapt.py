@@ -21,6 +21,7 @@ from penstock.errors import BrokenPromiseError, RetryLaterError, UnderWayError
 from serving.apply import Hands, apply, resume, seen_ready
 from serving.quarantine import offered
 from serving.state import State, read_state, write_state
+from workflows.audit import fingerprint, keep
 from workflows.intent import Intent, TickSettings, intend, running_plan, services_of, target_of
 from workflows.ticklog import TickLog
 
@@ -58,6 +59,7 @@ def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickS
         UserError: the pipeline, its profiles or the cluster's objects need a person.
     """
     log = TickLog(pipeline, ports.clock, origin_s=settings.origin_s)
+    log.inputs(fingerprint(pipeline, table))
     try:
         state = read_state(ports.cluster, pipeline.name, pipeline.namespace)
         mode = log.mode(allowed(pipeline, state))
@@ -89,6 +91,7 @@ def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickS
     except RetryLaterError as err:
         log.stand_still(err)
     record = log.record()
+    keep(record, pipeline, ports.cluster, now_s=ports.clock.now())
     ports.record(record)
     return record
 
@@ -129,9 +132,9 @@ def carry_on(
 def available(pipeline: Pipeline, state: State, log: TickLog) -> Pipeline:
     """Return the pipeline with the variants that may be tried now."""
     quarantined = state.quarantined(log.started_s)
-    log.withheld(quarantined)
-    names = {q.service for q in quarantined}
-    return offered(pipeline, names, services_of(running_plan(state))) if names else pipeline
+    running = services_of(running_plan(state))
+    log.offer(quarantined, running)
+    return offered(pipeline, {q.service for q in quarantined}, running)
 
 
 def carry_out(

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -36,6 +36,7 @@ from workflows.terminal import (
 
 if TYPE_CHECKING:
     from penstock.domain import Pipeline, Plan
+    from workflows.recording import Tick
 
 app = typer.Typer(
     name="penstock",
@@ -317,33 +318,87 @@ def adapt(
     """Run the adaptation tick: load, forecast, solve, verify, decide, diff, apply, record."""
     from penstock.clock import RealClock
     from workflows.adapt import adapt as run_tick
-    from workflows.recording import append_line
+    from workflows.metrics import TickMetrics
+    from workflows.recording import append_line, format_json, write_text
 
     if once and watch is not None:
         raise UserError("--once and --watch exclude each other")
     pipeline, layout, settings = _opened(spec, root)
     layout.root.mkdir(parents=True, exist_ok=True)
     live = wiring.attach(cluster, layout)
-    ports = wiring.make_ports(
-        pipeline,
-        layout,
-        settings,
-        live,
-        lambda tick: append_line(layout.decisions, tick),
-    )
+    clock, done, metrics = RealClock(), 0, TickMetrics(pipeline.name)
+
+    def record_tick(tick: Tick) -> None:
+        append_line(layout.decisions, tick)
+        metrics.observe(tick, now_s=clock.now())
+        write_text(layout.decision, format_json(tick, indent=2))
+
+    ports = wiring.make_ports(pipeline, layout, settings, live, record_tick)
     table = wiring.profile_table(layout)
     how = wiring.tick_settings(layout, settings, cluster=live)
-    clock, done = RealClock(), 0
-    while True:
-        began_s = clock.now()
-        record = run_tick(pipeline, table, ports, how)
-        out.print(tick_line(record), markup=False, highlight=False)
-        done += 1
-        if watch is None or done == ticks:
-            break
-        clock.sleep(watch - (clock.now() - began_s))
+    with metrics.served(settings.metrics_port) if settings.metrics_port else nullcontext():
+        while True:
+            began_s = clock.now()
+            record = run_tick(pipeline, table, ports, how)
+            out.print(tick_line(record), markup=False, highlight=False)
+            done += 1
+            if watch is None or done == ticks:
+                break
+            clock.sleep(watch - (clock.now() - began_s))
     if record.result is not None and not record.result.ok and watch is None:
         raise typer.Exit(3)
+
+
+@app.command()
+def decisions(
+    spec: Spec,
+    root: Root = None,
+    cluster: ClusterName = "local",
+    last: Annotated[int, typer.Option("--last", min=1, help="How many, the newest last.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them whole, one a line.")] = False,
+) -> None:
+    """List what the ticks decided, as the cluster keeps it."""
+    from workflows.recording import format_json
+
+    for tick in _decisions(spec, root, cluster)[-last:]:
+        if as_json:
+            typer.echo(format_json(tick), nl=False)
+        else:
+            out.print(f"{tick.id} {tick_line(tick)}", markup=False, highlight=False)
+
+
+@app.command(name="replay-decision")
+def replay_decision(
+    spec: Spec,
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="Of a decision, or its beginning.")],
+    root: Root = None,
+    cluster: ClusterName = "local",
+) -> None:
+    """Solve a decision anew. Exits 0 when the plan is the same, 2 when it is not."""
+    from workflows import audit
+
+    pipeline, layout, settings = _opened(spec, root)
+    record = audit.find(_decisions(spec, root, cluster), wanted)
+    solver = wiring.make_solver(replace(settings, solver=record.solver or settings.solver))
+    outcome = audit.resolved(record, pipeline, wiring.profile_table(layout), solver)
+    if outcome.plan is not None:
+        out.print(plan_table(outcome.plan, pipeline))
+    same = audit.same_plan(outcome.plan, record.plan)
+    out.print(f"decision {record.id}: {'the same plan' if same else 'ANOTHER plan than recorded'}")
+    if not same:
+        raise typer.Exit(2)
+
+
+@app.command()
+def pause(spec: Spec, cluster: ClusterName = "local") -> None:
+    """Let the ticks of a pipeline write nothing until `penstock resume`."""
+    _set_paused(spec, cluster, paused=True)
+
+
+@app.command()
+def resume(spec: Spec, cluster: ClusterName = "local") -> None:
+    """Let the ticks of a pipeline write again."""
+    _set_paused(spec, cluster, paused=False)
 
 
 @app.command()
@@ -491,6 +546,23 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
 def _opened(spec: Path, root: Path | None) -> tuple[Pipeline, Layout, Settings]:
     pipeline = read_pipeline(spec)
     return pipeline, layout_of(pipeline, spec, root), read_settings()
+
+
+def _decisions(spec: Path, root: Path | None, cluster: str) -> tuple[Tick, ...]:
+    from serving.state import read_state
+    from workflows import audit
+
+    pipeline, layout, _ = _opened(spec, root)
+    live = wiring.attach(cluster, layout)
+    return audit.decisions(read_state(live, pipeline.name, pipeline.namespace))
+
+
+def _set_paused(spec: Path, cluster: str, *, paused: bool) -> None:
+    from workflows import audit
+
+    pipeline, layout, _ = _opened(spec, None)
+    audit.pause(wiring.attach(cluster, layout), pipeline, paused=paused)
+    out.print(f"{pipeline.name}: {'paused, ticks only advise' if paused else 'ticks apply again'}")
 
 
 def _plan(layout: Layout, path: Path | None) -> Plan:

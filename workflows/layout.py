@@ -78,6 +78,11 @@ class Layout:
         return self.root / "decisions.jsonl"
 
     @property
+    def decision(self) -> Path:
+        """The last tick alone: what an Argo workflow keeps as its output."""
+        return self.root / "decision.json"
+
+    @property
     def cluster(self) -> Path:
         """Sockets, logs and process ids of the local cluster."""
         return self.root / "cluster"

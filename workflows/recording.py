@@ -108,7 +108,9 @@ class Tick:
     ``status`` is the solver's, ``gap`` the relative distance to its bound; ``changes`` has one
     line of text per change of the cluster, ``edits`` one per field that somebody else changed.
     ``resumed`` says what became of a switch that an earlier tick had begun, ``withheld`` which
-    services were not offered because they did not come up.
+    services were not offered because they did not come up, ``running`` those of the running plan.
+    ``load_rps`` is the load that was planned for; ``inputs`` names the pipeline and the profiles
+    that a replay of the decision must find again.
     """
 
     id: str
@@ -126,6 +128,9 @@ class Tick:
     edits: tuple[str, ...] = ()
     resumed: str = ""
     withheld: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+    load_rps: NotNegative | None = None
+    inputs: str = ""
     result: Outcome | None = None
     durations_s: Durations
 
@@ -240,6 +245,18 @@ def read_requests(path: Path) -> tuple[Request, ...]:
 def read_decisions(path: Path) -> tuple[Tick, ...]:
     """Read ``decisions.jsonl``; raises as ``read_requests``."""
     return tuple(sorted(_read_lines(path, Tick), key=lambda tick: tick.time_s))
+
+
+def read_tick(text: str) -> Tick:
+    """Read one tick as ``format_json`` wrote it.
+
+    Raises:
+        SpecError: it has faults, all of them.
+    """
+    try:
+        return TypeAdapter(Tick).validate_json(text, strict=True)
+    except ValidationError as err:
+        raise SpecError("decision", _faults(err)) from err
 
 
 def read_timeline(path: Path) -> tuple[Sample, ...]:

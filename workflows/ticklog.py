@@ -8,7 +8,7 @@ stopped half-way.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +55,14 @@ class TickLog:
         if report is not None:
             self._fields["resumed"] = report.error or report.outcome.value
 
-    def withheld(self, quarantined: Sequence[Quarantined]) -> None:
-        """Note which services were not offered, and why."""
+    def offer(self, quarantined: Sequence[Quarantined], running: Iterable[str]) -> None:
+        """Note which services were not offered, and why, and which are running."""
         self._fields["withheld"] = tuple(f"{q.service}: {q.reason}" for q in quarantined)
+        self._fields["running"] = tuple(sorted(running))
+
+    def inputs(self, inputs: str) -> None:
+        """Note by what a replay knows that it has the same pipeline and profiles."""
+        self._fields["inputs"] = inputs
 
     def load(self, load: Load) -> Load:
         """Note the load."""
@@ -73,6 +78,7 @@ class TickLog:
         """Note what the solver found."""
         self._fields |= {
             "plan": outcome.plan,
+            "load_rps": outcome.load_rps,
             "status": outcome.status.value,
             "gap": outcome.solution.gap,
             "solver": outcome.solution.solver,

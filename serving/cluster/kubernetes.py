@@ -70,6 +70,9 @@ class KubernetesCluster:
         timeout_s: how long one request may take, connecting and reading each.
     """
 
+    takes_events = True
+    """Kubernetes Events can be created here."""
+
     settle_s = 35.0
     """KServe's router serves for 30 s after it was told to stop; 5 s until it is told."""
 

@@ -305,7 +305,8 @@ def test_whoever_was_overtaken_stops_before_the_graph_moves():
     def overtaken(line):
         if line.startswith("waiting"):
             state = read_state(cluster, "digits", "default")
-            write_state(cluster, replace(state, generation=99))
+            theirs = replace(state.journal, owner="somebody else")
+            write_state(cluster, replace(state, journal=theirs))
             cluster.slow.clear()
 
     report = bring(cluster, manifests("large"), clock, on_progress=overtaken)
@@ -330,3 +331,16 @@ def test_a_switch_whose_plan_no_longer_fits_is_taken_back(phase):
     assert served(cluster) == ["digits-locate-small", "digits-classify-small"]
     assert "digits-locate-large" not in names(cluster)
     assert report.state.quarantine == ()
+
+
+def test_a_pause_while_a_switch_is_under_way_does_not_lose_it():
+    cluster, clock = running(slow={"digits-locate-large"}), VirtualClock()
+
+    def paused(line):
+        if line.startswith("waiting"):
+            write_state(cluster, replace(read_state(cluster, "digits", "default"), paused=True))
+            cluster.slow.clear()
+
+    report = bring(cluster, manifests("large"), clock, on_progress=paused)
+    assert report.ok, report.error
+    assert read_state(cluster, "digits", "default").paused
