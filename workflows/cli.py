@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -318,7 +318,6 @@ def adapt(
     """Run the adaptation tick: load, forecast, solve, verify, decide, diff, apply, record."""
     from penstock.clock import RealClock
     from workflows.adapt import adapt as run_tick
-    from workflows.metrics import TickMetrics
     from workflows.recording import append_line, format_json, write_text
 
     if once and watch is not None:
@@ -326,17 +325,17 @@ def adapt(
     pipeline, layout, settings = _opened(spec, root)
     layout.root.mkdir(parents=True, exist_ok=True)
     live = wiring.attach(cluster, layout)
-    clock, done, metrics = RealClock(), 0, TickMetrics(pipeline.name)
+    clock, done = RealClock(), 0
+    with wiring.tick_metrics(pipeline, settings) as observe:
 
-    def record_tick(tick: Tick) -> None:
-        append_line(layout.decisions, tick)
-        metrics.observe(tick, now_s=clock.now())
-        write_text(layout.decision, format_json(tick, indent=2))
+        def record_tick(tick: Tick) -> None:
+            append_line(layout.decisions, tick)
+            write_text(layout.decision, format_json(tick, indent=2))
+            observe(tick)
 
-    ports = wiring.make_ports(pipeline, layout, settings, live, record_tick)
-    table = wiring.profile_table(layout)
-    how = wiring.tick_settings(layout, settings, cluster=live)
-    with metrics.served(settings.metrics_port) if settings.metrics_port else nullcontext():
+        ports = wiring.make_ports(pipeline, layout, settings, live, record_tick)
+        table = wiring.profile_table(layout)
+        how = wiring.tick_settings(layout, settings, cluster=live)
         while True:
             began_s = clock.now()
             record = run_tick(pipeline, table, ports, how)

@@ -177,3 +177,23 @@ def tick_settings(
         edits=Edits(settings.edits),
         origin_s=origin_s,
     )
+
+
+@contextmanager
+def tick_metrics(pipeline: Pipeline, settings: Settings) -> Iterator[Callable[[Tick], None]]:
+    """Serve the ticks' own metrics for the time of a ``with`` block, if a port is set for them.
+
+    Yields what each record is to be given to.
+
+    Raises:
+        UserError: the port can't be listened on.
+    """
+    if not settings.metrics_port:
+        yield lambda tick: None
+        return
+    from penstock.clock import RealClock
+    from workflows.metrics import TickMetrics
+
+    metrics, clock = TickMetrics(pipeline.name), RealClock()
+    with metrics.served(settings.metrics_port):
+        yield lambda tick: metrics.observe(tick, now_s=clock.now())
