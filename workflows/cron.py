@@ -25,6 +25,7 @@ from workflows.schedule import deadline_s, shortest_gap_s
 EVERY_MINUTE = "* * * * *"
 ENTRYPOINT = "tick"
 CONFIG_FOLDER = "/etc/penstock"
+RESULTS_FOLDER = "/tmp/penstock"  # all else is read-only in the pod
 MAX_NAME = 52
 """Argo appends a dash and a time stamp of 10 digits to name a run, and a run's name is a label too,
 of at most 63 characters."""
@@ -36,7 +37,7 @@ POLICIES = ("Allow", "Forbid", "Replace")
 STOP = "cronworkflow.failed >= 30 && cronworkflow.failed > cronworkflow.succeeded"
 """The counts are of the loop's whole life, so a plain bound would stop every loop some day; this
 one stops a loop that fails more often than not, and the last plan stays up."""
-_LOCAL_ONLY = ("schemas", "shared")
+_LOCAL_ONLY = ("schemas", "shared", "metrics_port")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -218,7 +219,10 @@ def _tick(settings: Settings, cron: CronSettings) -> Container:
         image=settings.image,
         image_pull_policy="IfNotPresent",
         command=["penstock"],
-        args=["adapt", f"{CONFIG_FOLDER}/pipeline.yaml", "--once"],
+        args=[
+            *("adapt", f"{CONFIG_FOLDER}/pipeline.yaml", "--once"),
+            *("--cluster", "kubernetes", "--out", RESULTS_FOLDER),
+        ],
         env=_environment(settings),
         resources=models.ResourceRequirements(
             requests={"cpu": cron.cpu_request, "memory": cron.memory_request},
@@ -243,7 +247,7 @@ def _environment(settings: Settings) -> list[models.EnvVar]:
     return [
         models.EnvVar(name=VARIABLES[name], value=str(value))
         for name, value in found
-        if name not in _LOCAL_ONLY and str(value)
+        if name not in _LOCAL_ONLY and value is not None and str(value)
     ]
 
 

@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from penstock.errors import ManifestError
-from penstock.settings import Settings
+from penstock.settings import Settings, read_settings
 from tests.builders import pipeline
 from tests.shared_data import shared
 from workflows.cron import CronSettings, check_cron, make_cron, to_yaml
@@ -171,3 +171,12 @@ def test_yaml_is_the_same_every_time_and_reads_back() -> None:
     text = to_yaml(made())
     assert text == to_yaml(made())
     assert yaml.safe_load(text) == made()
+
+
+def test_the_tick_goes_to_the_cluster_it_runs_in_and_no_setting_is_the_word_none() -> None:
+    (template,) = make_cron(pipeline(), Settings())["spec"]["workflowSpec"]["templates"]
+    container = template["container"]
+    assert container["args"][-4:] == ["--cluster", "kubernetes", "--out", "/tmp/penstock"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert "None" not in environment.values()
+    assert read_settings(environment) == Settings()
