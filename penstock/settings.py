@@ -35,7 +35,8 @@ class Settings:
     prometheus_url: str = ""
     """Where load is read on a cluster; the local cluster's own gateway needs none."""
     solver: str = "auto"
-    """``glpk``, ``highs`` or ``exhaustive``; ``auto`` takes GLPK when ``glpsol`` is there."""
+    """``frontier``, ``mip`` (GLPK where ``glpsol`` is, else HiGHS), ``glpk``, ``highs`` or
+    ``exhaustive``; ``auto`` takes what is fastest and exact for the problem's size."""
     solver_time_limit_s: float = 10.0
     """A tick must end before the next one; plans of ten stages take a fraction of a second."""
     ready_timeout_s: float = 120.0
@@ -116,7 +117,7 @@ def _folder(text: str) -> Path:
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "schemas": _folder,
     "shared": _folder,
-    "solver": _one_of("auto", "glpk", "highs", "exhaustive"),
+    "solver": _one_of("auto", "frontier", "mip", "glpk", "highs", "exhaustive"),
     "autoscaling": _one_of("none", "hpa"),
     "solver_time_limit_s": _seconds,
     "ready_timeout_s": _seconds,

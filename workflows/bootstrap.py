@@ -124,7 +124,7 @@ def make_bootstrap(
             store: Artifact store, a folder or s3://bucket/prefix.
             shared: Folder of public data sets with the load history; empty takes the generator.
             load_rps: Load to plan for, in requests per second.
-            solver: Solver, one of auto, glpk, highs, exhaustive.
+            solver: Solver, one of auto, frontier, mip, glpk, highs, exhaustive.
             image: Image of the predictors.
         """
         training = train_models(trainer=trainer).set_display_name("train models")

@@ -53,8 +53,8 @@ def calibrate(
         UserError: the heaviest or the lightest variants carry nothing within the SLO.
     """
     heavy, light = only(pipeline, table, heaviest=True), only(pipeline, table, heaviest=False)
-    heaviest = most_carried(heavy, table, solver)
-    light_rps = most_carried(light, table, solver).load_rps
+    heaviest = most_carried(without_headroom(heavy), table, solver)
+    light_rps = most_carried(without_headroom(light), table, solver).load_rps
     peak_rps = min(PEAK * heaviest.load_rps, LIGHT * light_rps, most_rps)
     outcome = solve_plan(light, table, peak_rps, solver=solver)
     if outcome.plan is None:
@@ -77,6 +77,11 @@ def only(pipeline: Pipeline, table: ProfileTable, *, heaviest: bool) -> Pipeline
         by_cost = sorted(stage.variants, key=partial(_core_s, table, stage.name))
         stages.append(replace(stage, variants=(by_cost[-1 if heaviest else 0],)))
     return replace(pipeline, stages=tuple(stages))
+
+
+def without_headroom(pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline as it would be planned for a load that is known to the last request."""
+    return replace(pipeline, adaptation=replace(pipeline.adaptation, headroom=0.0))
 
 
 def most_carried(pipeline: Pipeline, table: ProfileTable, solver: Solver) -> Plan:

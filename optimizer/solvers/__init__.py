@@ -105,6 +105,7 @@ def require_time_limit(time_limit_s: float) -> None:
 _BACK_ENDS = {
     "auto": ("optimizer.solvers.auto", "AutoSolver"),
     "frontier": ("optimizer.solvers.frontier", "FrontierSolver"),
+    "mip": ("optimizer.solvers.mip", "any_mip"),
     "glpk": ("optimizer.solvers.mip", "GlpkSolver"),
     "highs": ("optimizer.solvers.mip", "HighsSolver"),
     "exhaustive": ("optimizer.solvers.exhaustive", "ExhaustiveSolver"),
@@ -115,9 +116,10 @@ SOLVERS = tuple(_BACK_ENDS)
 
 
 def make_solver(name: str = "auto") -> Solver:
-    """Return a solver: ``frontier``, ``glpk``, ``highs``, ``exhaustive`` or ``auto``.
+    """Return a solver: ``frontier``, ``mip``, ``glpk``, ``highs``, ``exhaustive`` or ``auto``.
 
-    ``auto`` picks among them by the size of each problem.
+    ``auto`` picks among them by the size of each problem; ``mip`` is the integer program, solved by
+    GLPK where ``glpsol`` is installed and by HiGHS elsewhere.
 
     Raises:
         DomainError: there is no solver of that name.

@@ -69,6 +69,11 @@ class _BackEnd(Protocol):
     def _run(self, model: Any, time_limit_s: float) -> _Answer: ...
 
 
+def any_mip() -> GlpkSolver | HighsSolver:
+    """Return GLPK when its program is installed, else HiGHS, which came as a wheel."""
+    return GlpkSolver() if shutil.which("glpsol") else HighsSolver()
+
+
 class GlpkSolver:
     """GLPK's ``glpsol``. Its time limit is rounded up to whole seconds."""
 

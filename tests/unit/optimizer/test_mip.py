@@ -43,10 +43,10 @@ def test_a_missing_package_is_named_with_the_fallback(monkeypatch: pytest.Monkey
 
 
 def test_an_unknown_solver_is_answered_with_those_there_are() -> None:
-    with pytest.raises(DomainError, match="there are auto, frontier, glpk, highs, exhaustive"):
+    with pytest.raises(DomainError, match="there are auto, frontier, mip, glpk, highs"):
         make_solver("gurobi")
 
-    assert SOLVERS == ("auto", "frontier", "glpk", "highs", "exhaustive")
+    assert SOLVERS == ("auto", "frontier", "mip", "glpk", "highs", "exhaustive")
 
 
 def test_glpk_gives_its_incumbent_and_bound_at_the_limit() -> None:
@@ -164,3 +164,10 @@ def test_model_has_a_binary_per_option_and_none_for_replicas() -> None:
     binaries = [v for v in model.component_data_objects() if getattr(v, "is_binary", bool)()]
 
     assert len(binaries) == 5
+
+
+def test_mip_is_glpk_where_it_is_installed_and_highs_elsewhere(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert make_solver("mip").name == "highs"
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert make_solver("mip").name == "glpk"

@@ -51,6 +51,7 @@ def test_all_bad_variables_are_told_together() -> None:
         )
     assert caught.value.source == "environment"
     assert len(caught.value.faults) == 4
-    assert "PENSTOCK_SOLVER: must be one of auto, glpk, highs, exhaustive, got 'gurobi'" in str(
-        caught.value
+    assert (
+        "PENSTOCK_SOLVER: must be one of auto, frontier, mip, glpk, highs, exhaustive, got 'gurobi'"
+        in str(caught.value)
     )

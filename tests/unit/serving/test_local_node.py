@@ -13,9 +13,7 @@ from serving.diff import Action, Change
 
 def config_map(name: str) -> Change:
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {}}
-    return Change(
-        action=Action.CREATE, kind="ConfigMap", namespace="default", name=name, body=body
-    )
+    return Change(action=Action.CREATE, kind="ConfigMap", namespace="default", name=name, body=body)
 
 
 async def test_a_change_in_the_moment_of_the_end_does_not_keep_it_alive(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from optimizer.solvers import make_solver
 from penstock.domain import Pipeline, ProfileTable, Slo
 from penstock.errors import UserError
 from tests.builders import pipeline, profile_table, stage, variant
-from workflows.calibrate import Calibration, calibrate, most_carried, only
+from workflows.calibrate import Calibration, calibrate, most_carried, only, without_headroom
 
 SOLVER = make_solver("exhaustive")
 
@@ -33,7 +33,7 @@ def test_each_end_of_the_ladder_is_found_by_what_a_request_costs() -> None:
 def test_the_heaviest_hold_the_valleys_and_not_the_peaks() -> None:
     of, table = three_rungs()
     calibration = made()
-    heavy = only(of, table, heaviest=True)
+    heavy = without_headroom(only(of, table, heaviest=True))
     assert solve_plan(heavy, table, calibration.valley_rps, solver=SOLVER).plan is not None
     assert solve_plan(heavy, table, calibration.peak_rps, solver=SOLVER).plan is None
 
