@@ -469,7 +469,7 @@ def demo(
     spec: Spec,
     root: Root = None,
     trainer: Trainer = None,
-    seconds: Annotated[int, typer.Option(min=20, max=3600, help="Length of each load run.")] = 60,
+    seconds: Annotated[int, typer.Option(min=20, max=3600, help="Length of each load run.")] = 54,
 ) -> None:
     """Do the whole job on this machine: train, profile, plan, serve, load, adapt, report."""
     from workflows import demo as whole

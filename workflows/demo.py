@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from workflows.layout import Layout
     from workflows.summary import Summary
 
-SECONDS = 60
+SECONDS = 54
 SEED = 20
 MOST_RPS = 120.0
 """Client, gateway and router share the machine with the replicas; above this they starve them."""
