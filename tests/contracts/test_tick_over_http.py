@@ -110,7 +110,7 @@ def test_killed_anywhere_the_next_tick_brings_the_cluster_to_its_plan(tmp_path):
         stand.server.forget()
         stand.tick(400.0)
         calls = len(stand.server.calls)
-    for number in range(1, calls + 1, 2):  # every call of a switch is in test_switch.py
+    for number in range(1, calls + 1, 4):  # every call of a switch is in test_switch.py
         with ExitStack() as stack:
             stand = Stand(stack, tmp_path)
             stand.tick(20.0)

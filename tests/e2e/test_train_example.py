@@ -131,8 +131,8 @@ def test_progress_names_variant_epoch_and_loss_and_never_goes_back(out: Path, li
     done = [progress.done for progress in listening.heard]
     assert done == sorted(done)
     assert done[-1] == listening.heard[-1].total
-    assert any("det-tiny, epoch 1: loss" in progress.note for progress in listening.heard)
-    assert any("linear, epoch 2: accuracy" in progress.note for progress in listening.heard)
+    assert any("det-tiny: epoch 1: loss" in progress.note for progress in listening.heard)
+    assert any("linear: epoch 2: accuracy" in progress.note for progress in listening.heard)
 
 
 def test_a_second_run_trains_nothing_and_changes_no_byte(out: Path):

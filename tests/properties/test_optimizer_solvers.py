@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -10,13 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from optimizer.problem import Problem
 from optimizer.solvers import Status, make_solver
 from optimizer.solvers.goals import solve_goal
-from penstock.domain import Goal, Option
+from penstock.domain import AccuracyMode, Goal, Option
 from tests.problems import problems
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("mode", AccuracyMode)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(problem=problems(max_stages=4))
-def test_frontier_equals_exhaustive(problem: Problem) -> None:
+def test_of_1000_problems_frontier_equals_exhaustive(mode: AccuracyMode, problem: Problem) -> None:
+    problem = in_mode(problem, mode)
     ours = make_solver("frontier").solve(problem, time_limit_s=20)
     oracle = make_solver("exhaustive").solve(problem, time_limit_s=20)
 
@@ -38,6 +42,16 @@ def test_goals_equal_the_best_of_all_choices(name: str, problem: Problem) -> Non
     if all_of_them:
         ours = keys(problem, problem.chosen(solution.choices))
         assert ours == pytest.approx(best(problem, all_of_them), abs=1e-9)
+
+
+def in_mode(problem: Problem, mode: AccuracyMode) -> Problem:
+    """The problem with another accuracy; joint accuracies are those of the product."""
+    products = {
+        tuple(o.variant for o in chosen): math.prod(o.accuracy for o in chosen)
+        for chosen in product(*(s.options for s in problem.stages))
+    }
+    objective = replace(problem.objective, mode=mode)
+    return replace(problem, objective=objective, joint_accuracy=problem.joint_accuracy or products)
 
 
 def keys(problem: Problem, chosen: tuple[Option, ...]) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from serving.diff import diff
 from serving.journal import Phase
 from serving.render import RenderSettings, render
 from serving.state import read_state, write_state
+from serving.switch import POLL_S
 from tests import builders as make
 from tests.applying import bring, hands, live, rendered_again, target_for
 
@@ -283,7 +284,8 @@ def test_a_switch_that_is_held_is_left_alone():
 def test_a_tick_that_runs_out_of_patience_leaves_the_switch_to_the_next_one_at_once():
     cluster, clock = running(slow={"digits-locate-large"}), VirtualClock()
     report = bring(cluster, manifests("large"), clock, ready_timeout_s=60.0, patience_s=5.0)
-    assert (report.outcome, report.seconds) == (Outcome.UNDER_WAY, 5.0)
+    assert report.outcome is Outcome.UNDER_WAY
+    assert report.seconds == pytest.approx(5.0, abs=2 * POLL_S)
     cluster.slow.clear()
     assert bring(cluster, manifests("large"), clock).ok
 
@@ -296,7 +298,7 @@ def test_the_time_for_a_rollout_counts_from_its_beginning_over_all_ticks():
     state = read_state(cluster, "digits", "default")
     report = resume(target_for(manifests("large")), state, hands(cluster, clock, **limits))
     assert report.outcome is Outcome.NOT_READY
-    assert clock.now() == pytest.approx(12.0)
+    assert clock.now() == pytest.approx(12.0, abs=4 * POLL_S)
 
 
 def test_whoever_was_overtaken_stops_before_the_graph_moves():
