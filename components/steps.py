@@ -20,6 +20,7 @@ from penstock import progress
 from penstock.dataset import read_dataset
 from penstock.domain import Pipeline, ProfileTable
 from penstock.errors import ArtifactError, MissingToolError, UserError
+from penstock.files import write_whole
 from penstock.progress import Progress
 from penstock.settings import read_settings
 from penstock.spec import parse_pipeline
@@ -133,7 +134,8 @@ def upload_models(spec: str, models: str, store: str, out: str) -> None:
         Uploaded(stage=s, variant=v, key=a.key, version=a.version, digest=a.digest, uri=a.uri)
         for (s, v), a in zip(folders, artifacts, strict=True)
     ]
-    _write_json({"store": store, "models": [asdict(e) for e in entries]}, Path(out))
+    document = {"store": store, "models": [asdict(e) for e in entries]}
+    write_whole(Path(out), json.dumps(document, indent=2, sort_keys=True) + "\n")
 
 
 def read_catalog(path: Path) -> Catalog:
@@ -281,7 +283,7 @@ def optimize_plan(
     progress.from_environment()(Progress(step="solve", done=1, total=1, note=outcome.explanation))
     if outcome.plan is None:
         raise UserError(outcome.explanation)
-    _write_text(plan_to_json(outcome.plan), Path(out))
+    write_whole(Path(out), plan_to_json(outcome.plan))
     promise = outcome.plan.promise
     return {
         "accuracy": promise.accuracy,
@@ -377,14 +379,3 @@ def _profiler_settings() -> "ProfilerSettings":
 def _named(step: str) -> progress.Report:
     report = progress.from_environment()
     return lambda p: report(Progress(step=step, done=p.done, total=p.total, note=p.note))
-
-
-def _write_json(document: object, path: Path) -> None:
-    _write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", path)
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import json
 import math
-import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.errors import ArtifactError, DomainError
+from penstock.files import write_whole
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the canvas, x0 < x1 and y0 < y1."""
@@ -72,13 +72,7 @@ def write_dataset(path: Path, requests: Sequence[LabelledRequest]) -> None:
     lines = [_to_line(request) for request in requests]
     header = {"format": _FORMAT, "count": len(lines), "sha256": _digest(lines)}
     content = "\n".join([json.dumps(header), *lines]) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(gzip.compress(content.encode(), compresslevel=6, mtime=0))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, gzip.compress(content.encode(), compresslevel=6, mtime=0))
 
 
 def read_dataset(path: Path) -> tuple[LabelledRequest, ...]:

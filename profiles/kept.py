@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from penstock.domain import Profile, ProfileTable
 from penstock.errors import DomainError, ProfileError, SpecError
 from profiles.accuracy import Accuracies
-from profiles.table import load, save, write_whole
+from profiles.table import load, save, write_text
 
 if TYPE_CHECKING:
     from penstock.dataset import LabelledRequest
@@ -91,7 +91,7 @@ class Kept:
             "stages": [[*key, share] for key, share in found.stages.items()],
             "joint": [[list(names), share] for names, share in found.joint.items()],
         }
-        write_whole(self._accuracies_path(fingerprint), json.dumps(document, indent=2) + "\n")
+        write_text(self._accuracies_path(fingerprint), json.dumps(document, indent=2) + "\n")
 
     def _profile_path(self, stage: str, variant: str, fingerprint: str) -> Path:
         return self._folder / f"{stage}-{variant}-{fingerprint}.json"

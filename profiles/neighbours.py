@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from penstock.cores import usable_cores
+
 _SPIN = """
 import os, sys
 parent, core = int(sys.argv[1]), int(sys.argv[2])
@@ -44,10 +46,8 @@ def busy_neighbours(affinity: str) -> Iterator[int]:
 
 
 def _others(affinity: str) -> list[int]:
-    if not affinity or not hasattr(os, "sched_getaffinity"):
-        return []
-    own = {int(core) for core in affinity.split(",")}
-    return sorted(os.sched_getaffinity(0) - own)
+    own = {int(core) for core in affinity.split(",")} if affinity else set(usable_cores())
+    return [core for core in usable_cores() if core not in own]
 
 
 def _spin(core: int) -> subprocess.Popen[bytes]:

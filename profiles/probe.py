@@ -12,7 +12,7 @@ import http.client
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -59,7 +59,7 @@ fraction of the CPU time that the separate arrivals of a live load cost it, and 
 than it is."""
 
 
-class Connections:
+class Connections(AbstractContextManager["Connections"]):
     """Kept connections to one model of a predictor; several requests at once, answers in order.
 
     ``url`` is the server's address, such as ``http://127.0.0.1:8080``; ``timeout_s`` bounds each
@@ -76,15 +76,7 @@ class Connections:
         self._timeout_s = timeout_s
         self._open: list[http.client.HTTPConnection] = []
 
-    def __enter__(self) -> Connections:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -132,7 +124,7 @@ class Connections:
         return body
 
 
-class HttpProbe:
+class HttpProbe(AbstractContextManager["HttpProbe"]):
     """Sends batches of concurrent requests to a predictor, taking the bodies in turn."""
 
     def __init__(
@@ -150,15 +142,7 @@ class HttpProbe:
         self._bodies: Iterator[bytes] = itertools.cycle(tuple(bodies))
         self._timer = timer
 
-    def __enter__(self) -> HttpProbe:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from penstock.cores import count_cores
 from penstock.domain import ProfilePoint
 from profiles.fit import residuals
 from profiles.measure import Samples
@@ -23,7 +23,7 @@ _RUNTIME_PACKAGES = ("onnxruntime", "numpy", "aiohttp")
 
 def hardware() -> str:
     """Return CPU model, usable cores and architecture."""
-    return f"{cpu_model()}, {_usable_cores()} cores, {platform.machine()}"
+    return f"{cpu_model()}, {count_cores()} cores, {platform.machine()}"
 
 
 def runtime() -> str:
@@ -49,12 +49,6 @@ def _versions() -> Iterator[str]:
             yield f"{name} {metadata.version(name)}"
         except metadata.PackageNotFoundError:
             continue
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cpu_model(source: Path = Path("/proc/cpuinfo")) -> str:

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from penstock.cores import usable_cores
 from penstock.errors import NotReadyError, ProfileError
+from penstock.files import write_whole
 from profiles.probe import Probe
 
 MODEL = "subject"
@@ -178,7 +180,7 @@ def last_core() -> str:
 
     A predictor that is pinned to it leaves the other cores to the client that measures.
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = usable_cores()
     return str(cores[-1]) if len(cores) > 1 else ""
 
 
@@ -273,6 +275,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _write_batch_file(path: Path, max_batch_size: int, max_wait_s: float) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"max_batch_size": max_batch_size, "max_wait_s": max_wait_s}))
-    part.replace(path)
+    limits = {"max_batch_size": max_batch_size, "max_wait_s": max_wait_s}
+    write_whole(path, json.dumps(limits))

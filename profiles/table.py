@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from pydantic import (
 
 from penstock.domain import Profile, ProfilePoint, ProfileTable
 from penstock.errors import DomainError, ProfileError, SpecError
+from penstock.files import write_whole
 
 MAX_BYTES = 64 * 2**20
 
@@ -135,29 +134,17 @@ def save(table: ProfileTable, path: Path) -> None:
     Raises:
         ProfileError: the file can't be written.
     """
-    write_whole(path, render(table))
+    write_text(path, render(table))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is, at any moment, the old one or the new one and nothing between.
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole, and so that it outlives a power cut.
 
     Raises:
         ProfileError: the file can't be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        part = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(descriptor)
-            # mkstemp is private to its owner; profiles are there to be read.
-            part.chmod(0o644)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(path, text, durable=True)
     except OSError as err:
         raise ProfileError(f"{path} can't be written: {err}") from err
 

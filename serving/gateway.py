@@ -26,7 +26,8 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from penstock.errors import ManifestError, PenstockError, UserError
+from penstock.errors import ManifestError, UserError
+from penstock.process import exit_code_of
 from serving.arrivals import REMEMBERED_S, ArrivalRing
 from serving.lifetime import Lifetime
 from serving.router.client import StepClient
@@ -277,12 +278,7 @@ def _error(status: int, message: str) -> web.Response:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to end; 0 after a drain, 2 when a person must act."""
     options = _parser().parse_args(argv)
-    try:
-        asyncio.run(_serve(options))
-    except PenstockError as err:
-        sys.stderr.write(f"{err}\n")
-        return err.exit_code
-    return 0
+    return exit_code_of(lambda: asyncio.run(_serve(options)))
 
 
 async def _serve(options: argparse.Namespace) -> None:

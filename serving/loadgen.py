@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import csv
+import io
 import json
 import math
 import random
@@ -22,7 +23,9 @@ from pathlib import Path
 
 import aiohttp
 
-from penstock.errors import DomainError, PenstockError, UserError
+from penstock.errors import DomainError, UserError
+from penstock.files import write_whole
+from penstock.process import exit_code_of
 from serving.affinity import pin
 from serving.poisson import LoadCurve, poisson_arrivals
 
@@ -207,13 +210,11 @@ def quantile(values: Sequence[float], share: float) -> float | None:
 
 def write_samples(result: LoadResult, path: Path) -> None:
     """Write one CSV row per request; the file appears only when it is whole."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="") as file:
-        names = [one.name for one in fields(Sample)]
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(asdict(sample) for sample in result.samples)
-    partial.replace(path)
+    rows = io.StringIO(newline="")
+    writer = csv.DictWriter(rows, [one.name for one in fields(Sample)])
+    writer.writeheader()
+    writer.writerows(asdict(sample) for sample in result.samples)
+    write_whole(path, rows.getvalue())
 
 
 def read_samples(path: Path) -> tuple[Sample, ...]:
@@ -242,19 +243,11 @@ def _sample(row: dict[str, str]) -> Sample:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one load to its end; 0 even when requests were lost: the totals say how many."""
     options = _parser().parse_args(argv)
-    try:
-        pin(options.cpu_affinity)
-        _run(options)
-    except PenstockError as err:
-        sys.stderr.write(f"{err}\n")
-        return err.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; nothing was written\n")
-        return 130
-    return 0
+    return exit_code_of(lambda: _run(options), interrupted="interrupted; nothing was written")
 
 
 def _run(options: argparse.Namespace) -> None:
+    pin(options.cpu_affinity)
     bodies = _lines(options.bodies)
     curve = LoadCurve(rates_rps=_rates(options), step_s=options.step_s)
     answers: list[tuple[Sample, bytes]] = []
@@ -309,13 +302,12 @@ def _rates(options: argparse.Namespace) -> tuple[float, ...]:
 
 
 def _write_answers(answers: Sequence[tuple[Sample, bytes]], path: Path) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w") as file:
-        for sample, body in sorted(answers, key=lambda pair: pair[0].scheduled_s):
-            text = body.decode(errors="replace")
-            row = {"scheduled_s": sample.scheduled_s, "index": sample.index, "answer": text}
-            file.write(json.dumps(row) + "\n")
-    partial.replace(path)
+    lines = []
+    for sample, body in sorted(answers, key=lambda pair: pair[0].scheduled_s):
+        text = body.decode(errors="replace")
+        row = {"scheduled_s": sample.scheduled_s, "index": sample.index, "answer": text}
+        lines.append(json.dumps(row) + "\n")
+    write_whole(path, "".join(lines))
 
 
 def _parser() -> argparse.ArgumentParser:

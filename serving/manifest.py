@@ -7,8 +7,6 @@ Plain mappings instead of a client library's classes, because those differ betwe
 from __future__ import annotations
 
 import copy
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import yaml
 
 from penstock.errors import ManifestError
+from penstock.files import write_whole
 
 Manifest = dict[str, Any]
 """One Kubernetes object as it is written in YAML."""
@@ -96,8 +95,8 @@ def write_tree(manifests: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Pa
         folder.mkdir(parents=True, exist_ok=True)
         stale = _listed(folder / "kustomization.yaml") - set(names)
         for name, manifest in zip(names, manifests, strict=True):
-            _write_whole(folder / name, to_yaml([manifest]))
-        _write_whole(folder / "kustomization.yaml", to_yaml([kustomization]))
+            write_whole(folder / name, to_yaml([manifest]))
+        write_whole(folder / "kustomization.yaml", to_yaml([kustomization]))
         for name in stale:
             (folder / name).unlink(missing_ok=True)
     except OSError as err:
@@ -153,15 +152,3 @@ def _listed(kustomization: Path) -> set[str]:
     documents = from_yaml(kustomization.read_text(encoding="utf-8"))
     resources = documents[0].get("resources", []) if documents else []
     return {r for r in resources if isinstance(r, str) and Path(r).name == r}
-
-
-def _write_whole(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from penstock.errors import PenstockError, UserError
+from penstock.process import INTERRUPTED
 from penstock.progress import PROGRESS_VARIABLE
 from penstock.settings import Settings, read_settings
 from penstock.spec import format_pipeline, read_pipeline
@@ -45,9 +46,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-INTERRUPTED = 130
-"""What Typer answers to Ctrl-C, as shells do: 128 and the signal's number."""
 
 Spec = Annotated[Path, typer.Argument(help="Pipeline document: examples/digits/pipeline.yaml.")]
 Root = Annotated[
@@ -173,7 +171,10 @@ def plan(
     load: Annotated[float, typer.Option("--load", min=0, help="Load to plan for [req/s].")],
     root: Root = None,
     solver: Annotated[
-        str | None, typer.Option(help="auto, glpk, highs or exhaustive; default PENSTOCK_SOLVER.")
+        str | None,
+        typer.Option(
+            help="auto, frontier, mip, glpk, highs or exhaustive; default PENSTOCK_SOLVER."
+        ),
     ] = None,
 ) -> None:
     """Find the best plan for a load; when there is none, say what binds and what is near."""
@@ -413,21 +414,14 @@ def load(
 ) -> None:
     """Put an open-loop Poisson load on the local cluster and tell what came back."""
     from optimizer.history import bursty_curve
-    from penstock.dataset import read_dataset
-    from workflows.live import Run, Stand, load_running
+    from workflows.live import Run, load_running, open_stand
     from workflows.terminal import load_table
 
     pipeline, layout, settings = _opened(spec, root)
     shapes = {"constant": lambda: (1.0,) * seconds, "bursty": lambda: bursty_curve(seconds, seed)}
     if curve not in shapes:
         raise UserError(f"no load curve {curve!r}; there are {', '.join(shapes)}")
-    stand = Stand(
-        pipeline=pipeline,
-        table=wiring.profile_table(layout),
-        layout=layout,
-        settings=settings,
-        requests=read_dataset(layout.needed("dataset") / "requests.jsonl.gz"),
-    )
+    stand = open_stand(pipeline, layout, settings)
     run = Run(name="load", curve_rps=tuple(rate * share for share in shapes[curve]()), seed=seed)
     with Board() as board:
         answered = load_running(stand, run, report=board)
@@ -469,7 +463,9 @@ def demo(
     spec: Spec,
     root: Root = None,
     trainer: Trainer = None,
-    seconds: Annotated[int, typer.Option(min=20, max=3600, help="Length of each load run.")] = 54,
+    seconds: Annotated[
+        int | None, typer.Option(min=20, max=3600, help="Length of each load run; about a minute.")
+    ] = None,
 ) -> None:
     """Do the whole job on this machine: train, profile, plan, serve, load, adapt, report."""
     from workflows import demo as whole
@@ -477,9 +473,11 @@ def demo(
     pipeline, layout, settings = _opened(spec, root)
     with Board() as board:
         whole.prepare(layout, settings, trainer or _trainer_of(spec), report=board)
-    _show_prepared(pipeline, layout)
+    out.print(plan_table(_plan(layout, None), pipeline))
     with Board() as board:
-        done = whole.compare(pipeline, layout, settings, seconds=seconds, report=board)
+        done = whole.compare(
+            pipeline, layout, settings, seconds=seconds or whole.SECONDS, report=board
+        )
     calibration = done.calibration
     out.print(
         f"load: valleys {calibration.valley_rps:.0f} and peaks {calibration.peak_rps:.0f} req/s, "
@@ -533,7 +531,7 @@ def main() -> NoReturn:
             f"penstock: {problem}", style="red", markup=False, highlight=False, soft_wrap=True
         )
         raise SystemExit(problem.exit_code) from problem
-    if code == INTERRUPTED:
+    if code == INTERRUPTED:  # what Typer answers to Ctrl-C
         err.print("interrupted")
     raise SystemExit(code or 0)
 
@@ -599,7 +597,3 @@ def _watched(layout: Layout) -> Iterator[None]:
             yield
     finally:
         del os.environ[PROGRESS_VARIABLE]
-
-
-def _show_prepared(pipeline: Pipeline, layout: Layout) -> None:
-    out.print(plan_table(_plan(layout, None), pipeline))

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from optimizer.history import bursty_curve
 from optimizer.plan import solve_plan
-from penstock.dataset import read_dataset
 from penstock.domain import Mode, Pipeline
 from penstock.errors import UserError
 from penstock.progress import Report, silent
 from workflows import wiring
 from workflows.calibrate import Calibration, calibrate
-from workflows.live import Run, Stand, run_live
+from workflows.live import Run, open_stand, run_live
 from workflows.recording import write_recording
 
 if TYPE_CHECKING:
@@ -83,13 +82,7 @@ def compare(
             f"the pipeline's mode is {pipeline.adaptation.mode}; "
             f"a demo needs spec.adaptation.mode: {Mode.APPLY}"
         )
-    stand = Stand(
-        pipeline=pipeline,
-        table=wiring.profile_table(layout),
-        layout=layout,
-        settings=settings,
-        requests=read_dataset(layout.needed("dataset") / "requests.jsonl.gz"),
-    )
+    stand = open_stand(pipeline, layout, settings)
     solver = wiring.make_solver(settings)
     calibration = calibrate(pipeline, stand.table, solver, most_rps=MOST_RPS)
     curve_rps = calibration.curve(bursty_curve(seconds, seed=SEED))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 import threading
@@ -20,8 +19,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.steps import REQUESTS
 from penstock.clock import RealClock
-from penstock.dataset import LabelledRequest
+from penstock.cores import usable_cores
+from penstock.dataset import LabelledRequest, read_dataset
 from penstock.domain import Pipeline, Plan, ProfileTable
 from penstock.errors import NotReadyError, UserError
 from penstock.progress import Progress, Report, silent
@@ -65,6 +66,21 @@ class Stand:
     layout: Layout
     settings: Settings
     requests: Sequence[LabelledRequest]
+
+
+def open_stand(pipeline: Pipeline, layout: Layout, settings: Settings) -> Stand:
+    """Return where a pipeline runs, with its profiles and its held-out requests.
+
+    Raises:
+        PenstockError: profiles or requests are missing or broken.
+    """
+    return Stand(
+        pipeline=pipeline,
+        table=wiring.profile_table(layout),
+        layout=layout,
+        settings=settings,
+        requests=read_dataset(layout.needed("dataset") / REQUESTS),
+    )
 
 
 def run_live(run: Run, stand: Stand, *, report: Report = silent) -> Recording:
@@ -230,7 +246,7 @@ def _load(
 
 def _first_core() -> str:
     """Return the core that the local cluster leaves to the control plane; none where unknown."""
-    return str(min(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ""
+    return next(map(str, usable_cores()), "")
 
 
 def _follow(process: subprocess.Popen[str], run: Run, report: Report) -> Mapping[str, Any]:

@@ -18,9 +18,7 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +29,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from penstock.domain import Forecast, Load, Mode, Plan
 from penstock.errors import DomainError, SpecError, UserError
+from penstock.files import write_whole
 
 REQUESTS = "requests.csv"
 DECISIONS = "decisions.jsonl"
@@ -320,16 +319,10 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UserError: it can't be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8", newline="")
-        draft.replace(path)
+        write_whole(path, text)
     except OSError as err:
         raise _unwritable(path, err) from err
-    finally:
-        with suppress(OSError):
-            draft.unlink()
 
 
 def _part(path: Path, read: Callable[[Path], Value], faults: list[str]) -> Value | None:

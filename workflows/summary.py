@@ -20,6 +20,7 @@ from types import MappingProxyType
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from penstock.cores import count_cores
 from penstock.errors import SpecError, UserError
 from workflows.recording import (
     Recording,
@@ -240,9 +241,7 @@ def machine_facts() -> dict[str, str]:
     """Say what this ran on: processor, cores, memory, system, and the versions that matter."""
     facts = {
         "processor": _processor(),
-        "cores": str(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        ),
+        "cores": str(count_cores()),
         "system": _system(),
         "python": platform.python_version(),
     }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from penstock.errors import PenstockError
+from penstock.process import exit_code_of
 from penstock.progress import Progress, Report
 
 
@@ -29,15 +29,10 @@ def run(train: Train, *, name: str, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out") / name, help="output folder")
     parser.add_argument("--force", action="store_true", help="train even what is up to date")
     options = parser.parse_args(argv)
-    try:
-        train(options.out, _show, force=options.force)
-    except PenstockError as err:
-        sys.stderr.write(f"{err}\n")
-        return err.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; what was finished is kept\n")
-        return 130
-    return 0
+    return exit_code_of(
+        lambda: train(options.out, _show, force=options.force),
+        interrupted="stopped; what was finished is kept",
+    )
 
 
 def _show(progress: Progress) -> None:

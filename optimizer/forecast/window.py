@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from penstock.domain import Forecast, Load
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from optimizer.forecast import Forecaster
 
 
-class _WindowForecaster:
+class _WindowForecaster(ABC):
     """What the four share: which steps are looked at, and how the answer is made."""
 
     name = "window"
@@ -45,8 +46,8 @@ class _WindowForecaster:
             flags=load.flags,
         )
 
-    def _number(self, window: tuple[float, ...]) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def _number(self, window: tuple[float, ...]) -> float: ...
 
 
 class LastForecaster(_WindowForecaster):

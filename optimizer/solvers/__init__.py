@@ -102,6 +102,19 @@ def require_time_limit(time_limit_s: float) -> None:
         raise DomainError(f"a solver's time limit must be above 0 s, got {time_limit_s}")
 
 
+def without_options(problem: Problem, solver: str) -> Solution | None:
+    """Return why a problem has no solution before any search: a stage has nothing to choose."""
+    empty = [repr(stage.stage) for stage in problem.stages if not stage.options]
+    if not empty:
+        return None
+    return Solution(
+        status=Status.INFEASIBLE,
+        bound=-math.inf,
+        solver=solver,
+        explanation=f"no option for stage {' and '.join(empty)}",
+    )
+
+
 _BACK_ENDS = {
     "auto": ("optimizer.solvers.auto", "AutoSolver"),
     "frontier": ("optimizer.solvers.frontier", "FrontierSolver"),

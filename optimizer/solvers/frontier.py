@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optimizer.options import falls_short
-from optimizer.solvers import Solution, Status, require_time_limit
+from optimizer.solvers import Solution, Status, require_time_limit, without_options
 from optimizer.solvers.bounds import bounds_of
 from optimizer.solvers.terms import LIMIT, StageTerms, Terms, terms_of
 from optimizer.solvers.walk import CutShortError, Found, Walk
@@ -51,14 +51,9 @@ class FrontierSolver:
         """Return the best choice within the time limit [s], or why there is none."""
         require_time_limit(time_limit_s)
         started = time.perf_counter()
-        empty = [repr(stage.stage) for stage in problem.stages if not stage.options]
-        if empty:
-            return Solution(
-                status=Status.INFEASIBLE,
-                bound=-math.inf,
-                solver=self.name,
-                explanation=f"no option for stage {' and '.join(empty)}",
-            )
+        unsolvable = without_options(problem, self.name)
+        if unsolvable:
+            return unsolvable
         search = _Search(
             deadline_s=started + time_limit_s, found=Found(choices=(), value=-math.inf)
         )

@@ -22,7 +22,7 @@ from pyomo.common.errors import ApplicationError, PyomoException
 from pyomo.common.tempfiles import TempfileManager
 from pyomo.opt import SolverFactory
 
-from optimizer.solvers import Solution, Status, require_time_limit
+from optimizer.solvers import Solution, Status, require_time_limit, without_options
 from optimizer.solvers.model import build_model, chosen_options
 from penstock.errors import MissingToolError
 
@@ -166,14 +166,9 @@ class HighsSolver:
 def _solve(back_end: _BackEnd, problem: Problem, time_limit_s: float) -> Solution:
     require_time_limit(time_limit_s)
     started = time.perf_counter()
-    empty = [repr(stage.stage) for stage in problem.stages if not stage.options]
-    if empty:
-        return Solution(
-            status=Status.INFEASIBLE,
-            bound=-math.inf,
-            solver=back_end.name,
-            explanation=f"no option for stage {' and '.join(empty)}",
-        )
+    unsolvable = without_options(problem, back_end.name)
+    if unsolvable:
+        return unsolvable
     model = build_model(problem)
     try:
         answer = back_end._run(model, time_limit_s)

@@ -21,7 +21,9 @@ from typing import Any
 
 from aiohttp import web
 
+from penstock.cores import count_cores, usable_cores
 from penstock.errors import PenstockError, UserError
+from penstock.process import exit_code_of
 from serving.cluster.local_node import LocalNode
 from serving.cluster.local_wire import change_from, error_to
 from serving.cluster.memory import MemoryCluster
@@ -89,13 +91,12 @@ class LocalApi:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until stopped; 0 when nothing is left behind, 2 when a person must act."""
     options = _parser().parse_args(argv)
-    try:
-        with _only_one(options.dir):
-            asyncio.run(_serve(options))
-    except PenstockError as err:
-        sys.stderr.write(f"{err}\n")
-        return err.exit_code
-    return 0
+    return exit_code_of(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    with _only_one(options.dir):
+        asyncio.run(_serve(options))
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -160,9 +161,9 @@ def _cores(text: str) -> Cores:
             return Cores([int(part) for part in text.split(",")])
         except ValueError as err:
             raise UserError(f"--cores must be like 1 or 0,1; got {text!r}") from err
-    if not hasattr(os, "sched_getaffinity"):
-        return Cores(range(os.cpu_count() or 1), control=0)
-    usable = sorted(os.sched_getaffinity(0))
+    usable = usable_cores()
+    if not usable:
+        return Cores(range(count_cores()), control=0)
     if len(usable) > 1:
         # Inherited by the gateways; replicas are pinned to the cores they were dealt.
         os.sched_setaffinity(0, usable[:1])

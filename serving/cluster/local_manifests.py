@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.errors import ManifestError
+from penstock.files import write_whole
 from serving.cluster.processes import python
 
 MODEL_MOUNT = "/mnt/models"
@@ -132,9 +133,7 @@ def write_config_map(root: Path, manifest: Mapping[str, Any]) -> None:
     for key, text in data.items():
         path = folder / key
         if not path.exists() or path.read_text() != text:
-            partial = folder / f".{key}.partial"
-            partial.write_text(text)
-            partial.replace(path)
+            write_whole(path, text)
 
 
 def _translated(argument: str, folders: Mapping[str, str]) -> str:

@@ -18,7 +18,9 @@ from typing import Any
 
 from aiohttp import web
 
-from penstock.errors import ArtifactError, PenstockError, UserError
+from penstock.errors import ArtifactError, UserError
+from penstock.files import write_whole
+from penstock.process import exit_code_of
 from serving.affinity import pin
 from serving.lifetime import Lifetime
 from serving.predictor.batching import BatchFile
@@ -32,20 +34,19 @@ MAX_GRACE_S = 30.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to end; 0 after a drain, 2 when a person must act."""
     options = _parser().parse_args(argv)
-    try:
-        model = load_model(
-            options.model_dir,
-            name=options.model_name,
-            threads=options.threads or max(1, math.ceil(options.cpu_cores)),
-        )
-        # Only now: loading takes the CPU for most of a second, and the replicas that already serve
-        # on those cores shall not pay for it.
-        pin(options.cpu_affinity)
-        asyncio.run(_serve(model, options))
-    except PenstockError as err:
-        sys.stderr.write(f"{err}\n")
-        return err.exit_code
-    return 0
+    return exit_code_of(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    model = load_model(
+        options.model_dir,
+        name=options.model_name,
+        threads=options.threads or max(1, math.ceil(options.cpu_cores)),
+    )
+    # Only now: loading takes the CPU for most of a second, and the replicas that already serve
+    # on those cores shall not pay for it.
+    pin(options.cpu_affinity)
+    asyncio.run(_serve(model, options))
 
 
 def load_model(folder: Path, *, name: str, threads: int = 1) -> Model:
@@ -125,9 +126,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
 def _announce(facts: Mapping[str, Any], options: argparse.Namespace) -> None:
     line = json.dumps(facts)
     if options.ready_file:
-        partial = options.ready_file.with_suffix(".partial")
-        partial.write_text(line)
-        partial.replace(options.ready_file)
+        write_whole(options.ready_file, line)
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
