@@ -58,7 +58,7 @@ def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickS
     Raises:
         UserError: the pipeline, its profiles or the cluster's objects need a person.
     """
-    log = TickLog(pipeline, ports.clock, origin_s=settings.origin_s)
+    log = TickLog(pipeline, ports.clock)
     log.inputs(fingerprint(pipeline, table))
     try:
         state = read_state(ports.cluster, pipeline.name, pipeline.namespace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,6 @@ class TickSettings:
 
     ``settle_s`` is the drain between a moved graph and the services it left; what did not come up
     is not tried again for ``quarantine_s``; after ``patience_s`` a switch is left to the next tick.
-    Times in records count from ``origin_s``.
     """
 
     render: RenderSettings
@@ -46,7 +45,6 @@ class TickSettings:
     quarantine_s: float = 600.0
     patience_s: float = float("inf")
     edits: Edits = Edits.REVERT
-    origin_s: float = 0.0
 
     @property
     def pace(self) -> Pace:
@@ -65,7 +63,7 @@ class Intent:
 
     target: Target | None = None
     changes: tuple[Change, ...] = ()
-    edits: tuple[str, ...] = field(default=())
+    edits: tuple[str, ...] = ()
 
 
 def intend(
@@ -119,9 +117,7 @@ def services_of(plan: Plan | None) -> frozenset[str]:
     return frozenset(service_name(plan.pipeline, o.stage, o.variant) for o in stages if plan)
 
 
-def _applied(
-    state: State, pipeline: Pipeline, settings: RenderSettings
-) -> Sequence[Manifest] | tuple[()]:
+def _applied(state: State, pipeline: Pipeline, settings: RenderSettings) -> Sequence[Manifest]:
     """Return what the running plan was rendered to, if that was applied whole and is so still."""
     if not (state.applied and state.plan_json):
         return ()

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class TickLog:
-    """The record of one tick in the making; times count from ``origin_s``."""
+    """The record of one tick in the making; its time is the clock's."""
 
-    def __init__(self, pipeline: Pipeline, clock: Clock, *, origin_s: float = 0.0) -> None:
-        self._pipeline, self._clock, self._origin_s = pipeline, clock, origin_s
+    def __init__(self, pipeline: Pipeline, clock: Clock) -> None:
+        self._pipeline, self._clock = pipeline, clock
         self._fields: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}
         self.started_s = clock.now()
@@ -127,7 +127,7 @@ class TickLog:
         return recording.Tick(
             id=uuid.uuid4().hex[:12],
             pipeline=self._pipeline.name,
-            time_s=self.started_s - self._origin_s,
+            time_s=self.started_s,
             durations_s=recording.Durations(total=total_s, **self._seconds),
             **{"mode": self._pipeline.adaptation.mode, **self._fields},
         )

@@ -162,7 +162,7 @@ def make_ports(
 
 
 def tick_settings(
-    layout: Layout, settings: Settings, *, cluster: Cluster | None = None, origin_s: float = 0.0
+    layout: Layout, settings: Settings, *, cluster: Cluster | None = None
 ) -> TickSettings:
     """Return how a tick renders and waits on that cluster."""
     from workflows.intent import Edits, TickSettings
@@ -175,7 +175,6 @@ def tick_settings(
         settle_s=getattr(cluster, "settle_s", 0.0) if settle_s is None else settle_s,
         quarantine_s=settings.quarantine_s,
         edits=Edits(settings.edits),
-        origin_s=origin_s,
     )
 
 

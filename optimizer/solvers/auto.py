@@ -2,9 +2,10 @@
 
 Measured on two cores, in process, medians over 20 seeds of ``bench/instances.py``:
 
-* up to some 60 choices the exhaustive solver answers first: it has nothing to prepare;
-* from there on the frontier does: 10 x 10 x 7 with SLO and cores binding takes it 0.06 s (product)
-  and 0.02 s (sum), GLPK 0.36 and 0.34 s, HiGHS 0.65 and 0.25 s;
+* up to 60 choices the exhaustive solver is asked, as it has nothing to prepare; that number is a
+  guess on the safe side and not measured;
+* from there on the frontier answers first: 10 x 10 x 7 with SLO and cores binding takes it 0.06 s
+  (product) and 0.02 s (sum), GLPK 0.36 and 0.34 s, HiGHS 0.65 and 0.25 s;
 * where the frontier is cut short (an instance of 100 x 50 x 7 in twenty or so, many paths that all
   bind) a mixed integer program gets what is left of the time; the better answer is returned.
 """
