@@ -1,6 +1,6 @@
 """What a person sees in the terminal: tables, and bars for long work.
 
-Only here and in ``workflows.cli`` is anything written to standard output.
+Only here and in ``workflows.commands`` is anything written to standard output.
 """
 
 from __future__ import annotations

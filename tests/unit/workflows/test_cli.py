@@ -15,6 +15,7 @@ from profiles import table
 from tests.builders import pipeline, profile_table
 from tests.recordings import write_example
 from workflows import cli
+from workflows.commands import prepare
 
 COMMANDS = [
     *("validate", "models", "upload", "profile", "train", "plan", "render", "diff", "apply"),
@@ -199,7 +200,7 @@ def test_an_interrupt_exits_130(run, spec: Path, monkeypatch: pytest.MonkeyPatch
     def interrupted(_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "read_pipeline", interrupted)
+    monkeypatch.setattr(prepare, "read_pipeline", interrupted)
     code, said = run("validate", spec)
     assert code == 130
     assert "interrupted" in said

@@ -1,0 +1,1 @@
+"""The commands of `penstock`, one file for each part of the work; `workflows.cli` joins them."""
