@@ -40,7 +40,8 @@ class Journal:
     the phase's rollouts have until ``deadline_s``, the drain ends at ``drained_s`` [s since the
     epoch]. ``awaits`` are the services that have to be ready before the graph moves; ``undo`` takes
     back what prepares and switches, in reverse order; ``moved`` says that the graph may have moved.
-    ``error`` is why it is taken back.
+    ``error`` is why it is taken back. ``before`` is the digest of what had been applied whole when
+    it began, empty if nothing was: edits are told from it.
     """
 
     phase: Phase
@@ -54,6 +55,7 @@ class Journal:
     undo: tuple[Change, ...] = ()
     moved: bool = False
     error: str = ""
+    before: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as what JSON can say."""

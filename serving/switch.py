@@ -68,6 +68,7 @@ class Run:
             deadline_s=now_s + self.hands.pace.ready_timeout_s,
             awaits=awaited(changes),
             undo=undoing(changes),
+            before=self.state.applied,
         )
         self._write(replace(self.state, journal=journal, applied=""))
         self._advance()

@@ -22,7 +22,7 @@ from serving.apply import Hands, apply, resume, seen_ready
 from serving.quarantine import offered
 from serving.state import State, read_state, write_state
 from workflows.audit import fingerprint, keep
-from workflows.intent import Intent, TickSettings, intend, running_plan, services_of, target_of
+from workflows.intent import Intent, TickSettings, intend, resumed_target, running_plan, services_of
 from workflows.ticklog import TickLog
 
 if TYPE_CHECKING:
@@ -121,8 +121,10 @@ def carry_on(
         raise UnderWayError(
             f"a switch is in phase {state.journal.phase}, and nothing may be written"
         )
-    target = target_of(state.journal.plan_to, pipeline, settings.render)
-    report = resume(target, state, _hands(ports.cluster, ports.clock, settings))
+    target = resumed_target(state, pipeline, ports.cluster, settings)
+    report = _noted(
+        resume(target, state, _hands(ports.cluster, ports.clock, settings)), target, ports.cluster
+    )
     log.resumed(report)
     if report.state.journal is not None:
         raise UnderWayError(report.error)
@@ -163,7 +165,8 @@ def apply_plan(
     hands = Hands(cluster=cluster, clock=clock, pace=settings.pace, on_progress=on_progress)
     state = read_state(cluster, pipeline.name, pipeline.namespace)
     if state.journal is not None:
-        before = resume(target_of(state.journal.plan_to, pipeline, settings.render), state, hands)
+        target = resumed_target(state, pipeline, cluster, settings)
+        before = _noted(resume(target, state, hands), target, cluster)
         if before.state.journal is not None:
             return before
         state = before.state
@@ -177,9 +180,9 @@ def _hands(cluster: Cluster, clock: Clock, settings: TickSettings) -> Hands:
     return Hands(cluster=cluster, clock=clock, pace=settings.pace)
 
 
-def _noted(report: ApplyReport, target: Target, cluster: Cluster) -> ApplyReport:
+def _noted(report: ApplyReport, target: Target | None, cluster: Cluster) -> ApplyReport:
     """Note in the state that the target was applied whole, if it was."""
-    if not report.ok or report.state.applied == target.digest:
+    if target is None or not report.ok or report.state.applied == target.digest:
         return report
     return replace(report, state=write_state(cluster, replace(report.state, applied=target.digest)))
 

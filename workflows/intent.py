@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -84,7 +84,7 @@ def intend(
     live = live_objects(cluster, pipeline.name, pipeline.namespace)
     wanted = render(pipeline, plan, settings.render)
     digest = digest_of(wanted)
-    applied = _applied(state, pipeline, settings.render)
+    applied = _applied(state, state.applied, pipeline, settings.render)
     found = edits(applied, live) if applied else ()
     if found and settings.edits is Edits.RESPECT:
         wanted = respecting(wanted, applied, live)
@@ -106,6 +106,24 @@ def target_of(plan_json: str, pipeline: Pipeline, settings: RenderSettings) -> T
     return Target(plan=plan_json, manifests=manifests)
 
 
+def resumed_target(
+    state: State, pipeline: Pipeline, cluster: Cluster, settings: TickSettings
+) -> Target | None:
+    """Return what the switch in the state is to end at, with the edits that are respected.
+
+    ``None`` when its plan no longer fits the pipeline, or there is no switch.
+    """
+    journal = state.journal
+    target = target_of(journal.plan_to, pipeline, settings.render) if journal else None
+    if target is None or journal is None or settings.edits is not Edits.RESPECT:
+        return target
+    before = _applied(state, journal.before, pipeline, settings.render)
+    if not before:
+        return target
+    live = live_objects(cluster, pipeline.name, pipeline.namespace)
+    return replace(target, manifests=respecting(target.manifests, before, live))
+
+
 def running_plan(state: State) -> Plan | None:
     """Return the plan that the state says is running."""
     return plan_from_json(state.plan_json) if state.plan_json else None
@@ -117,9 +135,11 @@ def services_of(plan: Plan | None) -> frozenset[str]:
     return frozenset(service_name(plan.pipeline, o.stage, o.variant) for o in stages if plan)
 
 
-def _applied(state: State, pipeline: Pipeline, settings: RenderSettings) -> Sequence[Manifest]:
-    """Return what the running plan was rendered to, if that was applied whole and is so still."""
-    if not (state.applied and state.plan_json):
+def _applied(
+    state: State, digest: str, pipeline: Pipeline, settings: RenderSettings
+) -> Sequence[Manifest]:
+    """Return what the running plan was rendered to, if its digest is that still."""
+    if not (digest and state.plan_json):
         return ()
     target = target_of(state.plan_json, pipeline, settings)
-    return target.manifests if target and target.digest == state.applied else ()
+    return target.manifests if target and target.digest == digest else ()

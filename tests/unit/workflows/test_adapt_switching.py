@@ -130,6 +130,21 @@ def test_an_edit_is_told_and_respected_when_asked() -> None:
     assert replicas(around, name) == 7
 
 
+def test_an_edit_is_respected_by_the_tick_that_carries_a_switch_on() -> None:
+    around = settled()
+    respecting = replace(SETTINGS, edits=Edits.RESPECT)
+    before = services(around.cluster)
+    timeouts = {"spec": {"routerTimeouts": {"serverRead": 77}}}
+    edit(around, "digits", timeouts, "InferenceGraph")
+    around.cluster.startable = before
+    assert run(risen(around), replace(respecting, patience_s=1.0)).result.ok
+    around.cluster.startable = None
+    assert run(around, respecting).resumed == "applied"
+    assert services(around.cluster) != before
+    graph = around.cluster.get("InferenceGraph", "default", "digits")
+    assert graph["spec"]["routerTimeouts"]["serverRead"] == 77
+
+
 def test_a_respected_graph_keeps_the_services_it_names() -> None:
     around = settled()
     graph = around.cluster.get("InferenceGraph", "default", "digits")
