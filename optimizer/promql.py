@@ -7,10 +7,11 @@ from string import Template
 from types import MappingProxyType
 
 from penstock.errors import DomainError
+from penstock.load_metric import ARRIVALS_SELECTOR, quoted, rate_query
 
 SELECTORS: Mapping[str, Template] = MappingProxyType(
     {
-        "gateway": Template('penstock_arrivals_total{pipeline="$name"}'),
+        "gateway": ARRIVALS_SELECTOR,
         "kserve": Template(
             'request_predict_seconds_count{namespace="$namespace",pod=~"$name(-.*)?-predictor-.*"}'
         ),
@@ -29,11 +30,6 @@ SELECTORS: Mapping[str, Template] = MappingProxyType(
 )
 """What counts the requests in each metric source; Knative renamed its metrics in 1.19."""
 
-PRESETS: Mapping[str, Template] = MappingProxyType(
-    {name: Template(f"sum(rate({t.template}[$range]))") for name, t in SELECTORS.items()}
-)
-"""PromQL for the arrivals [req/s] of each metric source."""
-
 
 def preset_query(preset: str, *, name: str, namespace: str = "default", range_s: float) -> str:
     """Return the PromQL of a metric source.
@@ -45,10 +41,7 @@ def preset_query(preset: str, *, name: str, namespace: str = "default", range_s:
     Raises:
         DomainError: there is no such preset.
     """
-    if preset not in PRESETS:
-        raise DomainError(f"no metric source {preset!r}; there are {', '.join(PRESETS)}")
-    quoted = {"name": _quoted(name), "namespace": _quoted(namespace)}
-    return PRESETS[preset].substitute(quoted, range=f"{round(range_s * 1000)}ms")
+    return rate_query(_selector(preset, name=name, namespace=namespace), range_s=range_s)
 
 
 def missing_query(preset: str, *, name: str, namespace: str = "default", range_s: float) -> str:
@@ -62,13 +55,13 @@ def missing_query(preset: str, *, name: str, namespace: str = "default", range_s
     Raises:
         DomainError: there is no such preset.
     """
-    if preset not in SELECTORS:
-        raise DomainError(f"no metric source {preset!r}; there are {', '.join(SELECTORS)}")
-    selector = SELECTORS[preset].substitute(name=_quoted(name), namespace=_quoted(namespace))
+    selector = _selector(preset, name=name, namespace=namespace)
     there = f"count(present_over_time({selector}[{round(range_s * 1000)}ms]))"
     down = f"count((up == 0) and on (job, instance) present_over_time({selector}[1h]))"
     return f"({there} - (count({selector}) or vector(0)) or vector(0)) + ({down} or vector(0))"
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _selector(preset: str, *, name: str, namespace: str) -> str:
+    if preset not in SELECTORS:
+        raise DomainError(f"no metric source {preset!r}; there are {', '.join(SELECTORS)}")
+    return SELECTORS[preset].substitute(name=quoted(name), namespace=quoted(namespace))

@@ -27,6 +27,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from penstock.errors import ManifestError, UserError
+from penstock.load_metric import ARRIVALS
 from penstock.process import exit_code_of
 from serving.arrivals import REMEMBERED_S, ArrivalRing
 from serving.lifetime import Lifetime
@@ -59,9 +60,9 @@ class GatewayMetrics:
         self._requests = Counter(
             "penstock_requests", "Requests answered", ["pipeline", "code"], registry=kept
         )
-        self.arrivals = Counter(
-            "penstock_arrivals", "Requests arrived", ["pipeline"], registry=kept
-        ).labels(pipeline)
+        self.arrivals = Counter(ARRIVALS, "Requests arrived", ["pipeline"], registry=kept).labels(
+            pipeline
+        )
         self.seconds = Histogram(
             "penstock_request_seconds",
             "Arrival to answer",

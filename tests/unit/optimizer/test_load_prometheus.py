@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from optimizer.load import PrometheusLoad
-from optimizer.promql import PRESETS, missing_query, preset_query
+from optimizer.promql import SELECTORS, missing_query, preset_query
 from penstock.errors import DomainError, SourceError
 
 NOW_S = 1_000.0
@@ -142,7 +142,7 @@ def test_the_gateways_preset_counts_one_pipeline() -> None:
     )
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", sorted(SELECTORS))
 def test_every_preset_names_what_it_counts_and_sums_it(preset: str) -> None:
     query = preset_query(preset, name="digits", namespace="vision", range_s=60.0)
     assert query.startswith("sum(rate(")
