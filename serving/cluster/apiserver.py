@@ -2,7 +2,7 @@
 
 It exists so that the dry run and the tests meet what a real server does: who may write, what is
 pruned, which words a refusal has, when a generation rises, which write comes too late. Checked
-against answers recorded from a real server. Kinds: ConfigMaps, Secrets, Deployments, and custom
+against answers recorded from a real server. Kinds: those of ``resources.BUILT_IN``, and custom
 resources, whose schemas come from a folder the caller names. There are no controllers: a status
 changes when somebody writes it.
 """
@@ -45,6 +45,7 @@ from serving.cluster.resources import (
     failure,
     not_found,
 )
+from serving.cluster.scaling import AS_SCALE, scale_of, with_scale
 from serving.cluster.store import Key, ObjectStore
 from serving.manifest import Manifest
 
@@ -110,6 +111,8 @@ class ApiServer:
             return NO_SUCH_PAGE
         if attempt.verb == "patch" and request.content_type == APPLY:
             return self._server_side_apply(account, resource, request)
+        if attempt.subresource == "scale":
+            return self._scale(resource, request)
         verbs: dict[str, Callable[[Resource, Request], Answer]] = {
             "get": lambda r, q: Answer(status=200, body=self._live(r, q)),
             "list": self._list,
@@ -181,6 +184,20 @@ class ApiServer:
         return self._update(
             resource, request, live, body, warnings_about(unknown, request.strictness)
         )
+
+    def _scale(self, resource: Resource, request: Request) -> Answer:
+        live, verb = self._live(resource, request), request.attempt.verb
+        if verb == "get":
+            return Answer(status=200, body=scale_of(live))
+        if verb not in ("patch", "update"):
+            return NO_SUCH_PAGE
+        asked = (
+            patched(AS_SCALE, scale_of(live), request.content_type, request.body)
+            if verb == "patch"
+            else require_kind(AS_SCALE, request.body)
+        )
+        answer = self._update(resource, request, live, with_scale(live, asked), ())
+        return replace(answer, body=scale_of(answer.body)) if answer.status == 200 else answer
 
     def _server_side_apply(self, account: Account, resource: Resource, request: Request) -> Answer:
         body = applied_manifest(request, require_kind(resource, request.body))
@@ -287,7 +304,11 @@ class ApiServer:
 
 
 def _subresources(resource: Resource) -> tuple[str, ...]:
-    return ("", "status") if resource.has_status else ("",)
+    return (
+        "",
+        *(["status"] if resource.has_status else []),
+        *(["scale"] if resource.has_scale else []),
+    )
 
 
 def _key(resource: Resource, body: Manifest) -> Key:

@@ -13,7 +13,10 @@ from serving.manifest import Manifest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """One kind as the server serves it; ``schema`` is empty when nothing is known of its shape."""
+    """One kind as the server serves it; ``schema`` is empty when nothing is known of its shape.
+
+    ``subresource`` is set for a kind that is a part of others, as a Scale is of a Deployment.
+    """
 
     group: str
     version: str
@@ -21,6 +24,8 @@ class Resource:
     plural: str
     custom: bool = False
     has_status: bool = False
+    has_scale: bool = False
+    subresource: str = ""
     counts_generations: bool = True
     schema: Mapping[str, Any] = field(default_factory=dict)
 
@@ -33,7 +38,8 @@ class Resource:
         """Return the path of an object's URL, or that of all objects in a namespace."""
         root = f"apis/{self.group}" if self.group else "api"
         path = f"/{root}/{self.version}/namespaces/{namespace}/{self.plural}"
-        return f"{path}/{name}" if name else path
+        path = f"{path}/{name}" if name else path
+        return f"{path}/{self.subresource}" if name and self.subresource else path
 
     @property
     def qualified(self) -> str:
@@ -69,7 +75,24 @@ BUILT_IN = (
     ),
     Resource(group="", version="v1", kind="Secret", plural="secrets", counts_generations=False),
     Resource(group="", version="v1", kind="Event", plural="events", counts_generations=False),
-    Resource(group="apps", version="v1", kind="Deployment", plural="deployments", has_status=True),
+    Resource(
+        group="apps",
+        version="v1",
+        kind="Deployment",
+        plural="deployments",
+        has_status=True,
+        has_scale=True,
+    ),
+    Resource(
+        group="policy",
+        version="v1",
+        kind="PodDisruptionBudget",
+        plural="poddisruptionbudgets",
+        has_status=True,
+    ),
+)
+SCALE_OF_DEPLOYMENT = Resource(
+    group="apps", version="v1", kind="Scale", plural="deployments", subresource="scale"
 )
 # What penstock writes, served without a schema when the caller names no folder of definitions.
 _WITHOUT_SCHEMA = (
@@ -98,6 +121,8 @@ class Catalogue:
 
     def by_kind(self, kind: str) -> Resource | None:
         """Return the first resource of that kind, or ``None``."""
+        if kind == SCALE_OF_DEPLOYMENT.kind:
+            return SCALE_OF_DEPLOYMENT
         self._load(lambda _, k: k == kind)
         return next((r for r in self._known.values() if r.kind == kind), None)
 
