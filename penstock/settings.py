@@ -51,8 +51,11 @@ class Settings:
     the plan does not change that field."""
     metrics_port: int = 0
     """Where `penstock adapt` serves its own ``/metrics``; 0 for not at all."""
-    autoscaling: str = "none"
-    """``none``: the plan owns the replicas; ``hpa``: KServe's HPA moves within the plan's band."""
+    autoscaling: str = "fixed"
+    """Who owns the replicas between two ticks. ``fixed`` (or ``none``, the older word): the plan
+    alone; ``hpa``: KServe's HPA within the plan's band, by CPU; ``keda``: KEDA within that band, by
+    the arrivals that ``prometheus_url`` tells; ``external``: penstock, on the Deployments, and
+    whoever else within that band."""
     service_account: str = "penstock"
     """Service account of the serving pods: it is the one that may read the artifact store's
     secret."""
@@ -107,6 +110,11 @@ def _one_of(*known: str) -> Callable[[str], str]:
     return read
 
 
+def _autoscaling(text: str) -> str:
+    known = _one_of("fixed", "none", "hpa", "keda", "external")(text)
+    return "fixed" if known == "none" else known
+
+
 def _folder(text: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_dir():
@@ -118,7 +126,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "schemas": _folder,
     "shared": _folder,
     "solver": _one_of("auto", "frontier", "mip", "glpk", "highs", "exhaustive"),
-    "autoscaling": _one_of("none", "hpa"),
+    "autoscaling": _autoscaling,
     "solver_time_limit_s": _seconds,
     "ready_timeout_s": _seconds,
     "settle_s": _seconds,

@@ -2,9 +2,9 @@
 
 Three steps, in this order:
 
-1. *prepare*: batching limits, new services, services that grow or change in place;
+1. *prepare*: batching limits, budgets, new services, services that grow or change in place;
 2. *switch*: the graph moves to them;
-3. *retire*: services that shrink, services the graph no longer names, batching limits of those.
+3. *retire*: services that shrink, services the graph no longer names, limits and budgets of those.
 
 A service the plan has dropped is deleted, not scaled to zero: an idle object would have to be kept
 in step with every later image and setting, and would hide whether a stage is served. Creating it
@@ -12,7 +12,8 @@ again costs the same rollout as scaling it up from zero would.
 
 Only fields that a desired manifest has are compared; status, defaults and whatever others added
 stay as they are. The two maps that are ours as a whole (the data of the batching ConfigMap, the
-nodes of the graph) lose the keys that are no longer wanted.
+nodes of the graph) lose the keys that are no longer wanted. Replicas that penstock writes itself
+(``serving.scale``) are written when they are out of their band.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from penstock.errors import ManifestError
+from serving.autoscale import AUTOSCALER_CLASS, BAND_FIELDS, class_change_fault, class_of
+from serving.disruption import BUDGET
 from serving.manifest import Key, Manifest, key_of, leaves, undo
 from serving.names import MANAGED_BY, OURS, ROLE
+from serving.scale import SCALE, is_in_band, most_of, replicas_of
 
 _OWNED_MAPS = {"ConfigMap": ("data",), "InferenceGraph": ("spec", "nodes")}
-_AUTOSCALING = ("maxReplicas", "scaleMetric", "scaleTarget")
-_AUTOSCALER_CLASS = "serving.kserve.io/autoscalerClass"
+_ORDER = ("ConfigMap", BUDGET, "InferenceService", SCALE, "InferenceGraph")
 _DEFAULT_MIN_REPLICAS = 1  # KServe's own default for a service that does not say
 
 
@@ -81,7 +85,8 @@ def diff(
     our label and are no longer desired are deleted. The state ConfigMap is never touched.
 
     Raises:
-        ManifestError: a manifest has no kind or no name.
+        ManifestError: a manifest has no kind or no name, or a running service would get an
+            autoscaler beside the one it has.
     """
     wanted = {key_of(m): m for m in desired}
     there = {key_of(m): m for m in live if not _is_state(m)}
@@ -101,6 +106,8 @@ def describe(change: Change) -> tuple[str, ...]:
 
 def _towards(key: Key, desired: Mapping[str, Any], live: Mapping[str, Any] | None) -> list[Change]:
     kind, namespace, name = key
+    if kind == SCALE:
+        return _scaling(key, desired, live)
     if live is None:
         step = Step.SWITCH if kind == "InferenceGraph" else Step.PREPARE
         body = copy.deepcopy(dict(desired))
@@ -115,6 +122,8 @@ def _towards(key: Key, desired: Mapping[str, Any], live: Mapping[str, Any] | Non
                 step=step,
             )
         ]
+    if kind == "InferenceService":
+        _check_class(name, desired, live)
     patch = _minimal(desired, live)
     _drop_leftover_autoscaling(kind, desired, live, patch)
     surplus = _surplus(kind, desired, live)
@@ -122,6 +131,36 @@ def _towards(key: Key, desired: Mapping[str, Any], live: Mapping[str, Any] | Non
         patch, surplus = _merged(patch, surplus), {}
     parts = [(patch, _step(kind, desired, live)), (surplus, Step.RETIRE)]
     return [_patch(key, body, live, step) for body, step in parts if body]
+
+
+def _scaling(key: Key, wanted: Mapping[str, Any], live: Mapping[str, Any] | None) -> list[Change]:
+    """Return the patch that brings replicas to the nearer end of their band, if they are out of it.
+
+    There is nothing to scale before KServe has made the Deployment.
+    """
+    if live is None or is_in_band(wanted, live):
+        return []
+    found = replicas_of(live)
+    is_short = found < replicas_of(wanted)
+    kind, namespace, name = key
+    return [
+        Change(
+            action=Action.PATCH,
+            kind=kind,
+            namespace=namespace,
+            name=name,
+            body={"spec": {"replicas": replicas_of(wanted) if is_short else most_of(wanted)}},
+            reason="more replicas" if is_short else "fewer replicas",
+            step=Step.PREPARE if is_short else Step.RETIRE,
+            before={"spec": {"replicas": found}},
+        )
+    ]
+
+
+def _check_class(name: str, desired: Mapping[str, Any], live: Mapping[str, Any]) -> None:
+    fault = class_change_fault(name, class_of(live), class_of(desired))
+    if fault:
+        raise ManifestError(fault)
 
 
 def _patch(key: Key, body: Manifest, live: Mapping[str, Any], step: Step) -> Change:
@@ -194,12 +233,10 @@ def _drop_leftover_autoscaling(
     kind: str, desired: Mapping[str, Any], live: Mapping[str, Any], patch: Manifest
 ) -> None:
     """Clear the band when the autoscaler's class changes; otherwise it isn't ours to judge."""
-    annotation = ("metadata", "annotations")
-    classes = [_at(m, annotation).get(_AUTOSCALER_CLASS) for m in (desired, live)]
-    if kind != "InferenceService" or classes[0] == classes[1]:
+    if kind != "InferenceService" or class_of(desired) == class_of(live):
         return
     want, have = (_at(m, ("spec", "predictor")) for m in (desired, live))
-    leftover = {k: None for k in _AUTOSCALING if k in have and k not in want}
+    leftover = {k: None for k in BAND_FIELDS if k in have and k not in want}
     if leftover:
         patch.setdefault("spec", {}).setdefault("predictor", {}).update(leftover)
 
@@ -207,7 +244,9 @@ def _drop_leftover_autoscaling(
 def _step(kind: str, desired: Mapping[str, Any], live: Mapping[str, Any]) -> Step:
     if kind == "InferenceGraph":
         return Step.SWITCH
-    if kind == "InferenceService" and _replicas(desired) < _replicas(live):
+    is_service = kind == "InferenceService"
+    # Another class rolls the pods, which has to be waited for whatever becomes of the replicas.
+    if is_service and class_of(desired) == class_of(live) and _replicas(desired) < _replicas(live):
         return Step.RETIRE
     return Step.PREPARE
 
@@ -217,14 +256,22 @@ def _why(kind: str, body: Manifest, step: Step) -> str:
         return "batching limits no service reads any more" if step is Step.RETIRE else "batching"
     if kind == "InferenceGraph":
         return "the graph's steps or timeouts differ"
-    if list(dict(leaves(body))) == ["spec.predictor.minReplicas"]:
+    if kind == BUDGET:
+        return "the budget for drains differs"
+    chosen = _at(body, ("metadata", "annotations")).get(AUTOSCALER_CLASS)
+    if chosen:
+        return f"autoscaler class {chosen} from now on, for which its pods are replaced"
+    if "spec.predictor.minReplicas" in (fields := dict(leaves(body))) and _only_band(fields):
         return "fewer replicas" if step is Step.RETIRE else "more replicas"
     return "the service differs"
 
 
+def _only_band(fields: Mapping[str, Any]) -> bool:
+    return all(path.split(".")[:3][-1] in BAND_FIELDS for path in fields)
+
+
 def _order(change: Change) -> tuple[int, int, str]:
-    first = {"ConfigMap": 0, "InferenceService": 1, "InferenceGraph": 2}
-    rank = first.get(change.kind, 1)
+    rank = _ORDER.index(change.kind) if change.kind in _ORDER else len(_ORDER)
     return (change.step, -rank if change.step is Step.RETIRE else rank, change.name)
 
 

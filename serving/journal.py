@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from serving.autoscale import BAND_FIELDS
 from serving.diff import Action, Change, Step
 
 WORKLOADS = ("InferenceService", "InferenceGraph")
@@ -123,12 +124,8 @@ def only_replicas(patch: Mapping[str, Any]) -> bool:
         set(patch) == {"spec"}
         and isinstance(predictor, Mapping)
         and set(spec or ()) == {"predictor"}
-        and set(predictor) <= set(REPLICA_FIELDS)
+        and set(predictor) <= set(BAND_FIELDS)
     )
-
-
-REPLICA_FIELDS = ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget")
-"""Fields of ``spec.predictor`` that KServe keeps out of the pods."""
 
 
 def _inverse(change: Change) -> Change:

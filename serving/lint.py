@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
+from serving.autoscale import AUTOSCALER_CLASS, class_of
 from serving.manifest import key_of
 from serving.names import NAME, graph_length_fault, service_length_fault
 
@@ -18,7 +20,7 @@ _MAX_ARGUMENT_BYTES = 131_071  # of one argument on Linux; the router gets its g
 _TARGETS = ("nodeName", "serviceName", "serviceUrl")
 _DATA = ("$response", "$request")
 _CLASSES = ("hpa", "keda", "external", "none")
-_CLASS_ANNOTATION = "metadata.annotations[serving.kserve.io/autoscalerClass]"
+_CLASS_ANNOTATION = f"metadata.annotations[{AUTOSCALER_CLASS}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,14 +215,12 @@ def _service_refusal(name: str, service: Mapping[str, Any]) -> Fault | None:
         return "spec.predictor.minReplicas", f"must be at least 0, got {least}"
     if isinstance(least, int) and isinstance(most, int) and 0 < most < least:
         return "spec.predictor.maxReplicas", f"{most} is below minReplicas {least}"
-    chosen = _annotations(service).get("serving.kserve.io/autoscalerClass", "hpa")
+    chosen = class_of(service)
     if chosen not in _CLASSES:
         return _CLASS_ANNOTATION, f"must be one of {', '.join(_CLASSES)}, got {chosen!r}"
     if chosen == "hpa":
         return _hpa_refusal(predictor)
-    if chosen == "keda" and predictor.get("scaleMetric"):
-        return "spec.predictor.scaleMetric", "not with class keda; use autoScaling.metrics"
-    return None
+    return _keda_refusal(predictor) if chosen == "keda" else None
 
 
 def _hpa_refusal(predictor: Mapping[str, Any]) -> Fault | None:
@@ -230,6 +230,46 @@ def _hpa_refusal(predictor: Mapping[str, Any]) -> Fault | None:
     if not isinstance(target, int) or not 1 <= target <= 100:
         return "spec.predictor.scaleTarget", f"must lie in 1..100, got {target!r}"
     return None
+
+
+def _keda_refusal(predictor: Mapping[str, Any]) -> Fault | None:
+    if predictor.get("scaleMetric"):
+        return "spec.predictor.scaleMetric", "not with class keda; use autoScaling.metrics"
+    for i, metric in enumerate(_triggers(predictor)):
+        kind = str(metric.get("type"))
+        path = f"spec.predictor.autoScaling.metrics[{i}].{kind.lower()}"
+        source = metric.get(kind.lower()) or {}
+        target = source.get("target") or {}
+        if source.get("name") == "cpu" and target.get("type") != "Utilization":
+            return f"{path}.target.type", f"cpu takes Utilization, got {target.get('type')!r}"
+        if kind in ("External", "PodMetric"):
+            if not (source.get("metric") or {}).get("query"):
+                return f"{path}.metric.query", "missing"
+            if target.get("value") is None:
+                return f"{path}.target.value", "missing"
+    return None
+
+
+def _keda_faults(predictor: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what makes KEDA scale by nothing, though KServe takes it."""
+    path = "spec.predictor.autoScaling.metrics"
+    if not _triggers(predictor):
+        yield path, "missing: KEDA gets a ScaledObject without a trigger"
+    for i, metric in enumerate(_triggers(predictor)):
+        source = (metric.get("external") or {}).get("metric") or {}
+        if source.get("backend") != "prometheus":
+            continue
+        host = urlsplit(str(source.get("serverAddress", ""))).hostname or ""
+        if "." not in host and ":" not in host:
+            yield (
+                f"{path}[{i}].external.metric.serverAddress",
+                f"{source.get('serverAddress')!r} names no host that KEDA finds from its own "
+                "namespace; write http://<service>.<namespace>.svc:<port>",
+            )
+
+
+def _triggers(predictor: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return (predictor.get("autoScaling") or {}).get("metrics") or ()
 
 
 def _service_faults(namespace: str, service: Mapping[str, Any]) -> Iterator[Fault]:
@@ -242,8 +282,10 @@ def _service_faults(namespace: str, service: Mapping[str, Any]) -> Iterator[Faul
             "metadata.annotations[serving.kserve.io/deploymentMode]",
             "missing: the cluster's default decides, which as shipped is Knative",
         )
-    if "serving.kserve.io/autoscalerClass" not in annotations:
+    if AUTOSCALER_CLASS not in annotations:
         yield _CLASS_ANNOTATION, "missing: to set it later rolls the pods"
+    if class_of(service) == "keda":
+        yield from _keda_faults(_predictor(service))
     for i, container in enumerate(_predictor(service).get("containers") or ()):
         path = f"spec.predictor.containers[{i}]"
         if "preStop" not in (container.get("lifecycle") or {}):

@@ -18,6 +18,8 @@ STAGE = "penstock.dev/stage"
 VARIANT = "penstock.dev/variant"
 ROLE = "penstock.dev/role"
 OURS = "penstock"
+SERVICE_POD = "serving.kserve.io/inferenceservice"
+"""The label by which KServe's pods name their InferenceService."""
 
 MAX_LABEL = 63
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from penstock.domain import Pipeline
-from serving.journal import REPLICA_FIELDS
+from serving.autoscale import BAND_FIELDS
 from serving.manifest import Manifest, key_of
 from serving.names import service_name
 
@@ -53,6 +53,6 @@ def _as_it_runs(manifest: Manifest, live: Manifest | None) -> Manifest:
     if live is None:
         return manifest
     predictor = manifest["spec"]["predictor"]
-    replicas = {k: v for k, v in predictor.items() if k in REPLICA_FIELDS}
+    replicas = {k: v for k, v in predictor.items() if k in BAND_FIELDS}
     kept = copy.deepcopy(live["spec"]["predictor"])
     return {**manifest, "spec": {"predictor": {**kept, **replicas}}}

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from penstock.domain import Pipeline, Plan
 from penstock.errors import ManifestError
+from serving.disruption import disruption_budgets
 from serving.graph import inference_graph
 from serving.manifest import Manifest, to_yaml, write_tree
 from serving.names import check_names
+from serving.scale import scales
 from serving.services import batching, inference_service
 from serving.settings import RenderSettings
 
-__all__ = ["Manifest", "RenderSettings", "render", "to_yaml", "write_tree"]
+__all__ = ["Manifest", "RenderSettings", "render", "to_apply", "to_yaml", "write_tree"]
 
 
 def render(pipeline: Pipeline, plan: Plan, settings: RenderSettings) -> tuple[Manifest, ...]:
-    """Return the batching ConfigMap, one InferenceService per stage, and the InferenceGraph.
+    """Return the batching ConfigMap, the disruption budgets, the services, and the graph.
+
+    That is a tree which GitOps may own: see :func:`to_apply` for what goes beyond it.
 
     Raises:
         ManifestError: the plan is not one for this pipeline, or a name is too long or malformed.
@@ -32,4 +36,14 @@ def render(pipeline: Pipeline, plan: Plan, settings: RenderSettings) -> tuple[Ma
         inference_service(pipeline, pipeline.stage(o.stage), o, settings) for o in plan.stages
     )
     graph = inference_graph(pipeline, plan, settings)
-    return (batching(pipeline, plan), *services, graph)
+    budgets = disruption_budgets(pipeline, plan)
+    return (batching(pipeline, plan), *budgets, *services, graph)
+
+
+def to_apply(pipeline: Pipeline, plan: Plan, settings: RenderSettings) -> tuple[Manifest, ...]:
+    """Return what an apply brings about: what is rendered, and replicas that KServe leaves alone.
+
+    Raises:
+        ManifestError, DomainError: as :func:`render`.
+    """
+    return (*render(pipeline, plan, settings), *scales(pipeline, plan, settings))

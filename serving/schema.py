@@ -19,7 +19,7 @@ from serving.manifest import key_of
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-_BUILT_IN = ("v1", "apps/v1")
+_BUILT_IN = ("v1", "apps/v1", "policy/v1")
 _TOP_LEVEL = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
 _AS_IS = ("properties", "default", "enum", "example", "required")
 _METADATA = {"type": "object", "required": ["name"]}
@@ -28,7 +28,7 @@ _METADATA = {"type": "object", "required": ["name"]}
 def schema_faults(manifests: Sequence[Mapping[str, Any]], folder: Path) -> tuple[str, ...]:
     """Return every fault of every manifest, each as ``<kind> <name>: <path>: what is wrong``.
 
-    Manifests of built-in kinds (ConfigMaps) have no definition and are not judged.
+    Manifests of built-in kinds have no definition and are not judged.
 
     Raises:
         ManifestError: the folder or a definition in it can't be read.

@@ -15,7 +15,15 @@ from typing import Any
 from penstock.domain import Option, Pipeline, Plan, Stage
 from serving.autoscale import AUTOSCALER_CLASS, replica_fields
 from serving.manifest import Manifest
-from serving.names import STAGE, VARIANT, batch_key, batching_name, pipeline_labels, service_name
+from serving.names import (
+    SERVICE_POD,
+    STAGE,
+    VARIANT,
+    batch_key,
+    batching_name,
+    pipeline_labels,
+    service_name,
+)
 from serving.settings import RenderSettings
 
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
@@ -48,7 +56,7 @@ def inference_service(
             },
             "annotations": {
                 DEPLOYMENT_MODE: "Standard",
-                AUTOSCALER_CLASS: settings.autoscaling.value,
+                AUTOSCALER_CLASS: settings.autoscaling.kserve_class,
             },
         },
         "spec": {"predictor": _predictor(name, pipeline, stage, option, settings)},
@@ -95,15 +103,8 @@ def memory_quantity(mib: int) -> str:
 def _predictor(
     name: str, pipeline: Pipeline, stage: Stage, option: Option, settings: RenderSettings
 ) -> dict[str, Any]:
-    replicas = replica_fields(
-        settings.autoscaling,
-        stage,
-        option,
-        band=settings.band,
-        target_percent=settings.hpa_cpu_percent,
-    )
     return {
-        **replicas,
+        **replica_fields(pipeline, stage, option, settings),
         "automountServiceAccountToken": False,
         "containers": [_container(name, stage, option, settings)],
         "deploymentStrategy": {
@@ -117,6 +118,7 @@ def _predictor(
         },
         "serviceAccountName": settings.service_account,
         "terminationGracePeriodSeconds": _grace_s(pipeline, settings),
+        "topologySpreadConstraints": [_spread(name)],
         "volumes": [
             {"name": "batching", "configMap": {"name": batching_name(pipeline.name)}},
             {"name": "tmp", "emptyDir": {}},
@@ -148,7 +150,9 @@ def _container(name: str, stage: Stage, option: Option, settings: RenderSettings
             "timeoutSeconds": 1,
             "failureThreshold": 3,
         },
-        "lifecycle": {"preStop": {"sleep": {"seconds": settings.pre_stop_s}}},
+        # Not the sleep action: below Kubernetes 1.30 the server drops it and pods stop at once.
+        # Not Python either: it would start an interpreter in the share of a pod that still serves.
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(settings.pre_stop_s)]}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -175,6 +179,16 @@ def _arguments(name: str, key: str, settings: RenderSettings) -> list[str]:
         "--drain-s": str(settings.drain_s),
     }
     return [word for pair in given.items() for word in pair]
+
+
+def _spread(name: str) -> dict[str, Any]:
+    """Return the wish for one node per replica; a cluster with fewer nodes still runs them all."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {SERVICE_POD: name}},
+    }
 
 
 def _grace_s(pipeline: Pipeline, settings: RenderSettings) -> int:

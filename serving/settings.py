@@ -20,14 +20,16 @@ class RenderSettings:
     URI of an uploaded version and goes before ``store_uri`` plus the variant's artifact.
     ``pre_stop_s`` is how long a stopping pod still serves while routers learn of it, ``drain_s``
     how long it then finishes what it has. The graph's calls time out after ``router_timeout_slos``
-    times the SLO's latency, at least 1 s. With ``hpa``, replicas may grow to ``band`` times the
-    plan's.
+    times the SLO's latency, at least 1 s. Where an autoscaler moves replicas, they may grow to
+    ``band`` times the plan's. ``prometheus_url`` is where KEDA asks for the arrivals; it must be
+    right from KEDA's own namespace.
     """
 
     image: str
     store_uri: str
     service_account: str = "penstock"
-    autoscaling: Autoscaling = Autoscaling.NONE
+    autoscaling: Autoscaling = Autoscaling.FIXED
+    prometheus_url: str = ""
     pre_stop_s: int = 10
     drain_s: int = 15
     router_timeout_slos: float = 4.0
@@ -65,6 +67,10 @@ class RenderSettings:
             f"drain_s must be at least 0, got {self.drain_s}": self.drain_s >= 0,
             f"router_timeout_slos must be finite and above 0, got {self.router_timeout_slos}": (
                 math.isfinite(self.router_timeout_slos) and self.router_timeout_slos > 0
+            ),
+            "autoscaling keda needs prometheus_url, where KEDA asks for the load: set "
+            "PENSTOCK_PROMETHEUS_URL": (
+                bool(self.prometheus_url) or self.autoscaling is not Autoscaling.KEDA
             ),
             f"band must be finite and at least 1, got {self.band}": (
                 math.isfinite(self.band) and self.band >= 1

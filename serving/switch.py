@@ -20,6 +20,7 @@ from penstock.errors import (
 )
 from serving.diff import Action, Change, Step, diff
 from serving.journal import Journal, Phase, Quarantined, awaited, needs_journal, undoing
+from serving.scale import SCALE
 from serving.state import State, read_state, write_state
 from serving.target import Hands, Target, live_objects
 
@@ -111,8 +112,13 @@ class Run:
                 self._turn_back(str(err), self._culprits(journal, str(err)))
 
     def _prepare(self) -> None:
+        services = [("InferenceService", name) for name in self._journal().awaits]
         self._perform(Step.PREPARE)
-        self._wait([("InferenceService", name) for name in self._journal().awaits])
+        self._wait(services)
+        if any(m["kind"] == SCALE for m in self._wanted().manifests):
+            # Only now are there Deployments of new services whose replicas can be written.
+            self._perform(Step.PREPARE)
+            self._wait(services)
         self._enter(Phase.SWITCH, moved=True)
 
     def _switch(self) -> None:

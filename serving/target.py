@@ -9,11 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from penstock.clock import Clock
+from serving.autoscale import Autoscaling, class_of
 from serving.cluster import Cluster
+from serving.disruption import BUDGET
 from serving.manifest import Manifest
 from serving.names import pipeline_labels
+from serving.scale import SCALE, deployment_of_service
 
-KINDS = ("ConfigMap", "InferenceService", "InferenceGraph")
+KINDS = ("ConfigMap", BUDGET, "InferenceService", "InferenceGraph")
 """The kinds that a plan is rendered to."""
 
 Progress = Callable[[str], None]
@@ -66,6 +69,12 @@ def digest_of(manifests: Sequence[Manifest]) -> str:
 
 
 def live_objects(cluster: Cluster, pipeline: str, namespace: str) -> tuple[Manifest, ...]:
-    """Return what a cluster has of a pipeline."""
+    """Return what a cluster has of a pipeline, with the replicas that penstock writes itself."""
     labels = pipeline_labels(pipeline)
-    return tuple(one for kind in KINDS for one in cluster.list(kind, namespace, labels))
+    found = [one for kind in KINDS for one in cluster.list(kind, namespace, labels)]
+    ours = [
+        cluster.get(SCALE, namespace, deployment_of_service(one["metadata"]["name"]))
+        for one in found
+        if one["kind"] == "InferenceService" and class_of(one) == Autoscaling.EXTERNAL
+    ]
+    return (*found, *(scale for scale in ours if scale is not None))

@@ -1,8 +1,10 @@
 """What KServe's controllers do with services and graphs, as far as an applier can see it.
 
 Called after every write. A service gets a Deployment ``<name>-predictor``, a graph one of its own
-name; both are complete at once unless the name is in ``stuck``. It notes what must never happen:
-a router that names a service without a replica, and counts how often pods were rolled.
+name; both are complete at once unless the name is in ``stuck``. Replicas are set by whom the
+service's class says; HPA and KEDA choose what ``demand`` says, within their bounds. It notes what
+must never happen, a router that names a service without a replica and two autoscalers on one
+Deployment, and counts how often pods were rolled.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from serving.cluster.apiserver import ApiServer
 APPS = "/apis/apps/v1/namespaces/{ns}/deployments"
 ISVC = "/apis/serving.kserve.io/v1beta1/namespaces/{ns}/inferenceservices"
 GRAPH = "/apis/serving.kserve.io/v1alpha1/namespaces/{ns}/inferencegraphs"
-REPLICA_FIELDS = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric")
+REPLICA_FIELDS = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling")
+CLASS = "serving.kserve.io/autoscalerClass"
 
 
 class KServe:
@@ -28,6 +31,8 @@ class KServe:
         self.asleep = False
         self.outages: list[str] = []
         self.templates: dict[str, list[str]] = {}
+        self.demand: dict[str, int] = {}
+        self.autoscalers: dict[str, set[str]] = {}
 
     def __call__(self, server: ApiServer) -> None:
         if self.asleep:
@@ -54,15 +59,39 @@ class KServe:
             "metadata": {k: service["metadata"].get(k) for k in ("labels", "annotations")},
             "spec": {k: v for k, v in predictor.items() if k not in REPLICA_FIELDS},
         }
-        ready = self._deploy(
-            server, f"{name}-predictor", predictor.get("minReplicas", 1), template, name
-        )
+        replicas = self._replicas(server, service)
+        ready = self._deploy(server, f"{name}-predictor", replicas, template, name)
         if ready and not service.get("status", {}).get("address"):
             status = {
                 "address": {"url": f"http://{name}-predictor.{self.ns}.svc.cluster.local"},
                 "conditions": [{"type": "Ready", "status": "True"}],
             }
             self._patch(server, f"{self._path(ISVC)}/{name}/status", {"status": status})
+
+    def _replicas(self, server: ApiServer, service: dict[str, Any]) -> int:
+        """Return the replicas of a service's Deployment after its autoscaler has looked at it.
+
+        KServe makes one replica where an autoscaler or somebody else is to choose. Its HPA goes
+        when the class is ``none`` or ``external``; a ScaledObject of KEDA's never does.
+        """
+        name, predictor = service["metadata"]["name"], service["spec"]["predictor"]
+        chosen = service["metadata"].get("annotations", {}).get(CLASS, "hpa")
+        kept = self.autoscalers.setdefault(name, set())
+        if chosen in ("none", "external"):
+            kept.discard("hpa")
+        else:
+            kept.add(chosen)
+        if len(kept) > 1:
+            self.outages.append(f"{name} has two autoscalers: {sorted(kept)}")
+        live = self._listed(server, APPS).get(f"{name}-predictor")
+        running = live["spec"]["replicas"] if live else 1
+        least = predictor.get("minReplicas", 1)
+        if chosen == "none":
+            return int(least)
+        if chosen == "external":
+            return int(running)
+        most = max(least, predictor.get("maxReplicas", 0))
+        return int(min(max(self.demand.get(name, running), least), most))
 
     def _route(self, server: ApiServer, graph: dict[str, Any]) -> None:
         services = self._listed(server, ISVC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -15,12 +14,12 @@ from serving.diff import Change, diff
 from serving.edits import edits, respecting, told
 from serving.names import service_name
 from serving.quarantine import held_back
-from serving.render import RenderSettings, render
+from serving.render import RenderSettings, to_apply
+from serving.scale import following
 from serving.state import State
 
 if TYPE_CHECKING:
     from serving.cluster import Cluster
-    from serving.manifest import Manifest
 
 
 class Edits(StrEnum):
@@ -82,12 +81,14 @@ def intend(
     if plan is None:
         return Intent()
     live = live_objects(cluster, pipeline.name, pipeline.namespace)
-    wanted = render(pipeline, plan, settings.render)
+    wanted = to_apply(pipeline, plan, settings.render)
     digest = digest_of(wanted)
-    applied = _applied(state, state.applied, pipeline, settings.render)
+    before = _before(state, state.applied, pipeline, settings.render)
+    applied = before.manifests if before and before.digest == state.applied else ()
     found = edits(applied, live) if applied else ()
     if found and settings.edits is Edits.RESPECT:
         wanted = respecting(wanted, applied, live)
+    wanted = following(wanted, live, before.manifests if before else ())
     quarantined = {q.service for q in state.quarantined(now_s)}
     wanted = held_back(wanted, live, quarantined)
     return Intent(
@@ -100,7 +101,7 @@ def intend(
 def target_of(plan_json: str, pipeline: Pipeline, settings: RenderSettings) -> Target | None:
     """Return what a plan is rendered to now; ``None`` when it no longer fits the pipeline."""
     try:
-        manifests = render(pipeline, plan_from_json(plan_json), settings)
+        manifests = to_apply(pipeline, plan_from_json(plan_json), settings)
     except UserError:
         return None
     return Target(plan=plan_json, manifests=manifests)
@@ -111,17 +112,20 @@ def resumed_target(
 ) -> Target | None:
     """Return what the switch in the state is to end at, with the edits that are respected.
 
-    ``None`` when its plan no longer fits the pipeline, or there is no switch.
+    Replicas that penstock writes itself end at the plan's: which of them another autoscaler had
+    moved is no longer known. ``None`` when the plan no longer fits the pipeline, or there is no
+    switch.
     """
     journal = state.journal
     target = target_of(journal.plan_to, pipeline, settings.render) if journal else None
-    if target is None or journal is None or settings.edits is not Edits.RESPECT:
+    if target is None or journal is None:
         return target
-    before = _applied(state, journal.before, pipeline, settings.render)
-    if not before:
+    target = replace(target, manifests=following(target.manifests, (), ()))
+    before = _before(state, journal.before, pipeline, settings.render)
+    if settings.edits is not Edits.RESPECT or before is None or before.digest != journal.before:
         return target
     live = live_objects(cluster, pipeline.name, pipeline.namespace)
-    return replace(target, manifests=respecting(target.manifests, before, live))
+    return replace(target, manifests=respecting(target.manifests, before.manifests, live))
 
 
 def running_plan(state: State) -> Plan | None:
@@ -135,11 +139,10 @@ def services_of(plan: Plan | None) -> frozenset[str]:
     return frozenset(service_name(plan.pipeline, o.stage, o.variant) for o in stages if plan)
 
 
-def _applied(
-    state: State, digest: str, pipeline: Pipeline, settings: RenderSettings
-) -> Sequence[Manifest]:
-    """Return what the running plan was rendered to, if its digest is that still."""
-    if not (digest and state.plan_json):
-        return ()
-    target = target_of(state.plan_json, pipeline, settings)
-    return target.manifests if target and target.digest == digest else ()
+def _before(
+    state: State, applied: str, pipeline: Pipeline, settings: RenderSettings
+) -> Target | None:
+    """Return what the running plan is rendered to now, if anything was applied whole."""
+    if not (applied and state.plan_json):
+        return None
+    return target_of(state.plan_json, pipeline, settings)

@@ -75,6 +75,7 @@ def render_settings(layout: Layout, settings: Settings) -> RenderSettings:
         store_uri=store_uri(layout, settings),
         service_account=settings.service_account,
         autoscaling=Autoscaling(settings.autoscaling),
+        prometheus_url=settings.prometheus_url,
         artifact_uris=uris,
     )
 

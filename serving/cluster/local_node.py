@@ -8,14 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from penstock.errors import ArtifactError, ManifestError, PenstockError
+from penstock.errors import ArtifactError, ManifestError, NotFoundError, PenstockError
+from serving.autoscale import Autoscaling, class_of
 from serving.cluster import Cluster, Readiness
 from serving.cluster.local_graphs import GraphProcess
-from serving.cluster.local_manifests import read_service, write_config_map
+from serving.cluster.local_manifests import ServiceSpec, read_service, write_config_map
 from serving.cluster.local_services import DRAIN_TIMEOUT_S, Node, Replica, Service
 from serving.cluster.local_status import (
     deployment_of,
@@ -24,9 +26,12 @@ from serving.cluster.local_status import (
     status_of,
 )
 from serving.cluster.processes import Cores, cpu_seconds
+from serving.cluster.resources import Refusal
+from serving.cluster.scaling import scale_of, with_scale
 from serving.diff import Action, Change
-from serving.manifest import Manifest
+from serving.manifest import Manifest, merge
 from serving.router.graph import read_graph
+from serving.scale import SCALE
 from serving.store import make_store
 
 TICK_S = 0.5
@@ -51,6 +56,7 @@ class LocalNode:
         self._namespaces: set[str] = set()
         self._services: dict[Key, Service] = {}
         self._graphs: dict[Key, GraphProcess] = {}
+        self._scales: dict[Key, int] = {}
         self._changed = asyncio.Event()
         self._node = Node(
             config_maps=folder / "configmaps",
@@ -68,6 +74,10 @@ class LocalNode:
             NotFoundError: there is nothing to change.
             ManifestError: the object would make no sense, or this machine cannot run it.
         """
+        if change.kind == SCALE:
+            return self._scale(change)
+        if (change.kind, change.action) == ("InferenceService", Action.CREATE):
+            self._scales.pop((change.namespace, change.name), None)
         check = _CHECKS.get(change.kind)
         if check is not None and change.action in (Action.CREATE, Action.REPLACE):
             check(change.body)
@@ -83,9 +93,10 @@ class LocalNode:
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """Return an object with the status it has now."""
-        if kind == "Deployment":
-            found = self.list(kind, namespace, {})
-            return next((one for one in found if one["metadata"]["name"] == name), None)
+        if kind in ("Deployment", SCALE):
+            found = self.list("Deployment", namespace, {})
+            one = next((one for one in found if one["metadata"]["name"] == name), None)
+            return scale_of(one) if one and kind == SCALE else one
         manifest = self._objects.get(kind, namespace, name)
         return None if manifest is None else self._with_status(manifest)
 
@@ -154,7 +165,7 @@ class LocalNode:
             self._services[key] = Service(self._node)
         for key, service in list(self._services.items()):
             try:
-                spec = read_service(wanted[key]) if key in wanted else None
+                spec = self._spec(wanted[key]) if key in wanted else None
             except ManifestError as err:
                 service.fault = str(err)
                 continue
@@ -232,9 +243,35 @@ class LocalNode:
         if manifest["kind"] != "InferenceService":
             return Readiness(ready=True)
         try:
-            return service_readiness(read_service(manifest), self._services.get(key))
+            return service_readiness(self._spec(manifest), self._services.get(key))
         except ManifestError as err:
             return Readiness(ready=False, reason=str(err))
+
+    def _spec(self, manifest: Manifest) -> ServiceSpec:
+        """Return what a service asks for, with the replicas that KServe leaves to others."""
+        spec = read_service(manifest)
+        if class_of(manifest) != Autoscaling.EXTERNAL:
+            return spec
+        return replace(spec, replicas=self._scales.get(_key(manifest), spec.replicas))
+
+    def _scale(self, change: Change) -> Manifest:
+        """Set the replicas of a service that nobody else owns.
+
+        Raises:
+            NotFoundError: there is no such service.
+            ManifestError: it asks for no number of replicas.
+        """
+        live = self.get("Deployment", change.namespace, change.name)
+        if live is None:
+            raise NotFoundError(f'deployments.apps "{change.name}" not found')
+        try:
+            body = with_scale(live, merge(scale_of(live), change.body))
+        except Refusal as err:
+            raise ManifestError(str(err.answer.body)) from err
+        key = (change.namespace, change.name.removesuffix("-predictor"))
+        self._scales[key] = body["spec"]["replicas"]
+        self._changed.set()
+        return scale_of(body)
 
     def _deployment(self, manifest: Manifest) -> Manifest | None:
         service = self._services.get(_key(manifest))

@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from serving.autoscale import AUTOSCALER_CLASS
+from serving.autoscale import class_of
 from serving.cluster import Readiness
 from serving.manifest import Manifest
 
 _CONTAINER_FIELDS = ("image", "command", "args")
+_AUTOSCALED = ("hpa", "keda")
 _GRAPH_ARGUMENT = "--graph-json"
 _CONTROLLER_AT_WORK = "KServe has not brought it to the Deployment yet"
 
@@ -70,9 +71,12 @@ def _lags(live: Mapping[str, Any], deployment: Mapping[str, Any]) -> Iterator[st
     for wanted in predictor.get("containers") or ():
         if not _carries(containers.get(wanted.get("name"), {}), wanted):
             yield _CONTROLLER_AT_WORK
-    owned = (live["metadata"].get("annotations") or {}).get(AUTOSCALER_CLASS) == "none"
-    if owned and _replicas(deployment) != predictor.get("minReplicas", 1):
+    chosen, least = class_of(live), predictor.get("minReplicas", 1)
+    if chosen == "none" and _replicas(deployment) != least:
         yield _CONTROLLER_AT_WORK
+    if chosen in _AUTOSCALED and _replicas(deployment) < least:
+        # KServe makes the Deployment with one replica, and leaves the rest to the autoscaler.
+        yield f"its autoscaler has brought it to {_replicas(deployment)} of {least} replicas"
 
 
 def _carries(have: Mapping[str, Any], want: Mapping[str, Any]) -> bool:

@@ -48,13 +48,16 @@ def read(value, kind, models):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("autoscaling", ["none", "hpa"])
+@pytest.mark.parametrize("autoscaling", ["fixed", "hpa", "keda", "external"])
 def test_rendered_manifests_are_what_kserves_models_write(models, autoscaling):
-    settings = RenderSettings(image="i:1", store_uri="s3://m", autoscaling=autoscaling)
+    settings = RenderSettings(
+        image="i:1", store_uri="s3://m", autoscaling=autoscaling, prometheus_url="http://p.m.svc"
+    )
     known = {
         "InferenceService": "V1beta1InferenceService",
         "InferenceGraph": "V1alpha1InferenceGraph",
         "ConfigMap": "V1ConfigMap",
+        "PodDisruptionBudget": "V1PodDisruptionBudget",
     }
     api = models[1].ApiClient()
     for manifest in render(make.pipeline(), make.plan(), settings):

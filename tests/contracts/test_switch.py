@@ -9,11 +9,11 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from penstock.clock import VirtualClock
-from penstock.errors import UnreachableError
+from penstock.errors import ManifestError, UnreachableError
 from serving.apply import Outcome
 from serving.cluster.kubernetes import connect
 from serving.diff import diff
-from serving.render import RenderSettings, render
+from serving.render import RenderSettings, render, to_apply
 from serving.state import read_state
 from tests import builders as make
 from tests.api_http import killed_at, serve, storm
@@ -123,6 +123,102 @@ def test_more_replicas_touch_no_pod_template(stand):
     assert stand.tick(rendered(replicas=4)).ok
     assert stand.tick(rendered(replicas=2)).ok
     assert stand.kserve.rollouts() == before
+
+
+def scaled_by(autoscaling, **plan):
+    settings = RenderSettings(
+        image="i:1", store_uri="s3://m", autoscaling=autoscaling, prometheus_url="http://p.m.svc"
+    )
+    stages = (
+        make.option("locate", **{"replicas": 1, "capacity_rps": 100.0, **plan}),
+        make.option("classify"),
+    )
+    return to_apply(make.pipeline(), make.plan(stages=stages), settings)
+
+
+def replicas(stand, service="digits-locate-small"):
+    return stand.cluster.get("Deployment", "default", f"{service}-predictor")["spec"]["replicas"]
+
+
+@pytest.mark.parametrize("autoscaling", ["hpa", "keda", "external"])
+def test_whoever_owns_replicas_they_touch_no_pod_template(stand, autoscaling):
+    assert stand.tick(scaled_by(autoscaling)).ok
+    before = stand.kserve.rollouts()
+    assert stand.tick(scaled_by(autoscaling, replicas=4, capacity_rps=400.0)).ok
+    assert replicas(stand) == 4
+    assert stand.tick(scaled_by(autoscaling, replicas=2, capacity_rps=200.0)).ok
+    assert stand.kserve.rollouts() == before
+
+
+@pytest.mark.parametrize("autoscaling", ["hpa", "keda"])
+def test_an_autoscaler_moves_within_its_band_and_nothing_differs(stand, autoscaling):
+    desired = scaled_by(autoscaling, replicas=2, capacity_rps=200.0)
+    assert stand.tick(desired).ok
+    stand.kserve.demand["digits-locate-small"] = 9
+    stand.kserve(stand.server.server)
+    assert replicas(stand) == 4
+    assert stand.runs(desired)
+
+
+def test_replicas_of_ones_own_are_set_before_the_graph_moves(stand):
+    stand.tick(scaled_by("external"))
+    stand.server.forget()
+    assert stand.tick(scaled_by("external", variant="large", replicas=3)).ok
+    writes = [str(c).split("/", 1)[1] for c in stand.server.writes]
+    scaled = next(i for i, w in enumerate(writes) if w.endswith("large-predictor/scale"))
+    moved = next(i for i, w in enumerate(writes) if w.endswith("inferencegraphs/digits"))
+    assert scaled < moved
+    assert replicas(stand, "digits-locate-large") == 3
+    assert stand.kserve.outages == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_killed_at_any_call_replicas_of_ones_own_are_set_in_the_end(new_stand):
+    old, new = scaled_by("external"), scaled_by("external", variant="large", replicas=3)
+    number, calls = 0, 1
+    while number <= calls:
+        with ExitStack() as stack:
+            stand = new_stand(stack)
+            stand.tick(old)
+            stand.server.forget()
+            if number:
+                stand.server.fault = killed_at(number, after=True)
+            with suppress(UnreachableError):
+                stand.tick(new)
+            calls = calls if number else len(stand.server.calls)
+            stand.server.forget()
+            for _ in range(2):
+                stand.tick(new)
+            assert replicas(stand, "digits-locate-large") == 3, number
+            assert stand.runs(new), number
+            assert stand.kserve.outages == [], number
+        number += 2 * KILL_EVERY
+
+
+def test_an_autoscaler_of_somebody_else_is_left_alone_within_the_band(stand):
+    desired = scaled_by("external", replicas=2)
+    stand.tick(desired)
+    for chosen, left in ((4, 4), (3, 3), (9, 4), (1, 2)):
+        scale_by_hand(stand, chosen)
+        assert stand.tick(desired).ok
+        assert replicas(stand) == left
+
+
+def scale_by_hand(stand, chosen):
+    path = "/apis/apps/v1/namespaces/default/deployments/digits-locate-small-predictor/scale"
+    body = {"spec": {"replicas": chosen}}
+    media = "application/merge-patch+json"
+    assert stand.server.handle("PATCH", path, content_type=media, body=body).status == 200
+
+
+def test_a_running_service_never_gets_a_second_autoscaler(stand):
+    assert stand.tick(scaled_by("hpa")).ok
+    with pytest.raises(ManifestError, match="PENSTOCK_AUTOSCALING=fixed"):
+        stand.tick(scaled_by("keda"))
+    for autoscaling in ("fixed", "keda"):
+        assert stand.tick(scaled_by(autoscaling)).ok
+    assert stand.kserve.outages == []
 
 
 def test_more_replicas_are_two_writes(stand):

@@ -28,6 +28,7 @@ ROLE = Role(
         "configmaps": frozenset({"get", "list", "create", "update", "patch"}),
         "inferenceservices.serving.kserve.io": CHANGED,
         "inferencegraphs.serving.kserve.io": CHANGED,
+        "poddisruptionbudgets.policy": CHANGED,
         "deployments.apps": frozenset({"get"}),
         "events": frozenset({"create"}),
     },

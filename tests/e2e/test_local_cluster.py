@@ -22,6 +22,7 @@ from serving.diff import Action, Change, diff
 from serving.loadgen import Target, run_load
 from serving.poisson import LoadCurve, poisson_arrivals
 from serving.render import RenderSettings, render
+from serving.scale import replicas_of
 from tests.applying import bring, live
 from tests.builders import option, pipeline, plan, stage
 from tests.served_models import scaling_artifact
@@ -249,6 +250,18 @@ def test_a_service_can_be_scaled_to_nothing_and_back(cluster, artifacts):
     wait_ready(cluster, "InferenceService", "double")
     scale(cluster, "double", 0)
     wait_until(lambda: cluster.replica_usage() == (), "the replica should have ended")
+
+
+def test_replicas_that_kserve_leaves_alone_are_written_through_their_deployment(cluster, artifacts):
+    create(cluster, limits(1))
+    external = service("double", artifacts["double"])
+    external["metadata"]["annotations"] = {"serving.kserve.io/autoscalerClass": "external"}
+    create(cluster, external)
+    wait_ready(cluster, "InferenceService", "double")
+    for replicas in (2, 0):
+        patch(cluster, "Scale", "double-predictor", {"spec": {"replicas": replicas}})
+        wait_until(lambda n=replicas: len(cluster.replica_usage()) == n, f"{replicas} replicas")
+        assert replicas_of(cluster.get("Scale", NAMESPACE, "double-predictor")) == replicas
 
 
 def test_a_patch_that_makes_no_sense_is_said_and_the_daemon_lives(cluster, artifacts):

@@ -1,5 +1,7 @@
 """The golden files: what every example compiles and renders to, for review as a diff.
 
+One example also shows its services under each autoscaler.
+
 ``python -m tests.golden.write`` writes them anew. They depend on the examples' documents and on the
 code alone, not on profiles or a solver; of the environment only ``PENSTOCK_IMAGE`` shows in them.
 """
@@ -13,8 +15,10 @@ from pathlib import Path
 from penstock.domain import Option, Pipeline, Plan, Promise, Stage
 from penstock.settings import IMAGE, Settings
 from penstock.spec import read_pipeline
-from serving.manifest import write_tree
-from serving.render import RenderSettings, render
+from serving.autoscale import BAND_FIELDS, Autoscaling
+from serving.manifest import Manifest, write_tree
+from serving.manifest import to_yaml as manifests_to_yaml
+from serving.render import RenderSettings, render, to_apply
 from workflows.bootstrap import compile_bootstrap
 from workflows.cron import make_cron, to_yaml
 from workflows.parameters import Parameters
@@ -22,6 +26,7 @@ from workflows.parameters import Parameters
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent
 STORE = "s3://penstock"
+AUTOSCALED = "digits"
 
 
 def examples() -> tuple[str, ...]:
@@ -38,6 +43,7 @@ def golden_files(example: str) -> dict[str, str]:
         "bootstrap.yaml": compile_bootstrap(pipeline, parameters),
         "cron.yaml": to_yaml(make_cron(pipeline, settings)),
         **{f"manifests/{name}": text for name, text in _manifests(pipeline)},
+        **(dict(_autoscaled(pipeline)) if example == AUTOSCALED else {}),
     }
 
 
@@ -60,6 +66,28 @@ def _manifests(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         for path in write_tree(render(pipeline, _fixed_plan(pipeline), settings), Path(folder)):
             yield path.name, path.read_text(encoding="utf-8")
+
+
+def _autoscaled(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
+    """Yield what an apply follows under each autoscaler, as far as it differs between them."""
+    for autoscaling in Autoscaling:
+        settings = RenderSettings(
+            image=IMAGE,
+            store_uri=STORE,
+            autoscaling=autoscaling,
+            prometheus_url="http://prometheus.monitoring.svc:9090",
+        )
+        manifests = to_apply(pipeline, _fixed_plan(pipeline), settings)
+        parts = [_replica_part(m) for m in manifests if m["kind"] in ("InferenceService", "Scale")]
+        yield f"autoscaling-{autoscaling}.yaml", manifests_to_yaml(parts)
+
+
+def _replica_part(manifest: Manifest) -> Manifest:
+    if manifest["kind"] != "InferenceService":
+        return manifest
+    predictor = {k: v for k, v in manifest["spec"]["predictor"].items() if k in BAND_FIELDS}
+    metadata = {k: manifest["metadata"][k] for k in ("name", "annotations")}
+    return {**manifest, "metadata": metadata, "spec": {"predictor": predictor}}
 
 
 def _fixed_plan(pipeline: Pipeline) -> Plan:

@@ -19,8 +19,10 @@ from tests.applying import live
 
 PIPELINE = make.pipeline()
 SETTINGS = {
-    kind: RenderSettings(image="i:1", store_uri="s3://m", autoscaling=kind)
-    for kind in ("none", "hpa")
+    kind: RenderSettings(
+        image="i:1", store_uri="s3://m", autoscaling=kind, prometheus_url="http://p.m.svc"
+    )
+    for kind in ("fixed", "hpa", "external")
 }
 
 
@@ -78,7 +80,7 @@ class Watched(MemoryCluster):
         for step in graph["spec"]["nodes"]["root"]["steps"] if graph else ():
             service = self.get("InferenceService", "default", step["serviceName"])
             assert service is not None, f"{step['serviceName']} is named but not there"
-            assert service["spec"]["predictor"]["minReplicas"] >= 1
+            assert service["spec"]["predictor"].get("minReplicas", 1) >= 1
 
 
 def bring(cluster, desired):

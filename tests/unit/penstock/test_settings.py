@@ -39,6 +39,10 @@ def test_each_setting_has_its_variable(tmp_path: Path) -> None:
     assert (read.image, read.autoscaling) == ("example/penstock:7", "hpa")
 
 
+def test_the_older_word_for_fixed_replicas_is_still_read() -> None:
+    assert read_settings({"PENSTOCK_AUTOSCALING": "none"}).autoscaling == "fixed"
+
+
 def test_all_bad_variables_are_told_together() -> None:
     with pytest.raises(SpecError) as caught:
         read_settings(

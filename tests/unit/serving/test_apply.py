@@ -128,7 +128,11 @@ def test_a_new_service_that_never_gets_ready_is_taken_back():
     report = bring(cluster, manifests("large"), ready_timeout_s=30.0)
     assert report.outcome is Outcome.NOT_READY
     assert "no pod is up" in report.error
-    assert [c.name for c in report.rolled_back] == ["digits-locate-large", "digits-batching"]
+    assert [(c.kind, c.name) for c in report.rolled_back] == [
+        ("InferenceService", "digits-locate-large"),
+        ("PodDisruptionBudget", "digits-locate-large"),
+        ("ConfigMap", "digits-batching"),
+    ]
     after = [m for m in live(cluster) if m["metadata"]["name"] != STATE]
     assert [m.get("spec", m.get("data")) for m in after] == [
         m.get("spec", m.get("data")) for m in before

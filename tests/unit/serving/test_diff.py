@@ -6,12 +6,20 @@ import pytest
 
 from penstock.errors import ManifestError
 from serving.diff import Action, Step, describe, diff
+from serving.journal import only_replicas
 from serving.manifest import merge
 from serving.render import RenderSettings, render
+from serving.scale import AT_MOST
 from serving.state import State, to_manifest
 from tests import builders as make
 
 SETTINGS = RenderSettings(image="i:1", store_uri="s3://m")
+
+
+def scaled_by(autoscaling):
+    return RenderSettings(
+        image="i:1", store_uri="s3://m", autoscaling=autoscaling, prometheus_url="http://p.m.svc"
+    )
 
 
 def plan(variant="small", replicas=1, batch_size=1, cpu_cores=1.0):
@@ -25,6 +33,10 @@ def manifests(of=None, settings=SETTINGS):
     return render(make.pipeline(), of or plan(), settings)
 
 
+def first(of, kind):
+    return next(m for m in of if m["kind"] == kind)
+
+
 def short(changes):
     return [(c.action.value, c.kind, c.name) for c in changes]
 
@@ -36,6 +48,9 @@ def test_nothing_to_do_is_an_empty_tuple():
 def test_into_an_empty_cluster_the_graph_comes_last():
     assert short(diff(manifests(), ())) == [
         ("create", "ConfigMap", "digits-batching"),
+        ("create", "PodDisruptionBudget", "digits"),
+        ("create", "PodDisruptionBudget", "digits-classify-small"),
+        ("create", "PodDisruptionBudget", "digits-locate-small"),
         ("create", "InferenceService", "digits-classify-small"),
         ("create", "InferenceService", "digits-locate-small"),
         ("create", "InferenceGraph", "digits"),
@@ -46,9 +61,11 @@ def test_another_variant_is_started_before_the_graph_moves_and_the_old_one_goes_
     changes = diff(manifests(plan("large")), manifests(plan("small")))
     assert short(changes) == [
         ("patch", "ConfigMap", "digits-batching"),
+        ("create", "PodDisruptionBudget", "digits-locate-large"),
         ("create", "InferenceService", "digits-locate-large"),
         ("patch", "InferenceGraph", "digits"),
         ("delete", "InferenceService", "digits-locate-small"),
+        ("delete", "PodDisruptionBudget", "digits-locate-small"),
         ("patch", "ConfigMap", "digits-batching"),
     ]
 
@@ -84,30 +101,34 @@ def test_status_defaults_and_foreign_fields_are_ignored():
         manifest["metadata"] |= {"uid": "u", "resourceVersion": "7", "generation": 3}
         manifest["metadata"].setdefault("annotations", {})["theirs"] = "x"
         manifest["status"] = {"url": "http://x"}
-    container = live[1]["spec"]["predictor"]["containers"][0]
+    service, graph = first(live, "InferenceService"), first(live, "InferenceGraph")
+    container = service["spec"]["predictor"]["containers"][0]
     container["imagePullPolicy"] = "Always"
     container["env"][0]["defaulted"] = True
-    live[1]["spec"]["predictor"]["dnsPolicy"] = "ClusterFirst"
-    live[3]["spec"]["timeout"] = 60
+    service["spec"]["predictor"]["dnsPolicy"] = "ClusterFirst"
+    graph["spec"]["timeout"] = 60
     assert diff(manifests(), live) == ()
 
 
 def test_a_node_somebody_added_to_the_graph_is_removed():
     live = copy.deepcopy(manifests())
-    live[3]["spec"]["nodes"]["extra"] = {"routerType": "Sequence", "steps": []}
+    first(live, "InferenceGraph")["spec"]["nodes"]["extra"] = {
+        "routerType": "Sequence",
+        "steps": [],
+    }
     (change,) = diff(manifests(), live)
     assert change.body == {"spec": {"nodes": {"extra": None}}}
 
 
 def test_a_label_somebody_took_away_comes_back():
     live = copy.deepcopy(manifests())
-    del live[1]["metadata"]["labels"]["penstock.dev/stage"]
+    del first(live, "InferenceService")["metadata"]["labels"]["penstock.dev/stage"]
     (change,) = diff(manifests(), live)
     assert change.body == {"metadata": {"labels": {"penstock.dev/stage": "locate"}}}
 
 
 def test_objects_that_are_not_ours_are_left_alone():
-    foreign = copy.deepcopy(manifests()[1])
+    foreign = copy.deepcopy(first(manifests(), "InferenceService"))
     foreign["metadata"]["name"] = "theirs"
     foreign["metadata"]["labels"] = {}
     assert diff(manifests(), [*manifests(), foreign]) == ()
@@ -123,15 +144,77 @@ def test_taking_everything_down_begins_with_the_graph():
         ("delete", "InferenceGraph", "digits"),
         ("delete", "InferenceService", "digits-classify-small"),
         ("delete", "InferenceService", "digits-locate-small"),
+        ("delete", "PodDisruptionBudget", "digits"),
+        ("delete", "PodDisruptionBudget", "digits-classify-small"),
+        ("delete", "PodDisruptionBudget", "digits-locate-small"),
         ("delete", "ConfigMap", "digits-batching"),
     ]
 
 
 def test_going_back_from_a_band_to_fixed_replicas_clears_the_band():
-    banded = RenderSettings(image="i:1", store_uri="s3://m", autoscaling="hpa")
-    changes = diff(manifests(), manifests(settings=banded))
+    changes = diff(manifests(), manifests(settings=scaled_by("hpa")))
     predictor = changes[0].body["spec"]["predictor"]
     assert predictor == {"maxReplicas": None, "scaleMetric": None, "scaleTarget": None}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("fixed", "hpa"), ("fixed", "keda"), ("fixed", "external"), ("hpa", "external")],
+)
+def test_another_autoscaler_is_told_and_its_rollout_waited_for(before, after):
+    old = manifests(plan(replicas=3), settings=scaled_by(before))
+    change = diff(manifests(settings=scaled_by(after)), old)[0]
+    assert (change.kind, change.step) == ("InferenceService", Step.PREPARE)
+    assert describe(change)[0].endswith(
+        f"class {after} from now on, for which its pods are replaced"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "advice"),
+    [
+        ("hpa", "keda", "PENSTOCK_AUTOSCALING=fixed"),
+        ("keda", "hpa", "kubectl delete scaledobject digits-classify-small-predictor"),
+        ("keda", "fixed", "kubectl delete scaledobject"),
+        ("keda", "external", "kubectl delete scaledobject"),
+    ],
+)
+def test_a_running_service_never_gets_a_second_autoscaler(before, after, advice):
+    live = sorted(manifests(settings=scaled_by(before)), key=lambda m: m["metadata"]["name"])
+    wanted = sorted(manifests(settings=scaled_by(after)), key=lambda m: m["metadata"]["name"])
+    with pytest.raises(ManifestError, match=f"runs with autoscaler class {before}") as caught:
+        diff(wanted, live)
+    assert advice in str(caught.value)
+
+
+def test_a_moved_band_changes_no_pod():
+    settings = scaled_by("keda")
+    (change,) = diff(manifests(plan(replicas=3), settings), manifests(plan(), settings))
+    assert (change.reason, only_replicas(change.body)) == ("more replicas", True)
+
+
+def scale(replicas, **metadata):
+    return {
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": {"name": "d-predictor", **metadata},
+        "spec": {"replicas": replicas},
+    }
+
+
+@pytest.mark.parametrize(
+    ("running", "sent", "step"),
+    [(1, 2, Step.PREPARE), (2, None, None), (4, None, None), (7, 4, Step.RETIRE)],
+)
+def test_replicas_of_ones_own_are_brought_to_the_nearer_end_of_their_band(running, sent, step):
+    changes = diff([scale(2, annotations={AT_MOST: "4"})], [scale(running)])
+    found = [(c.body["spec"]["replicas"], c.step) for c in changes]
+    assert found == ([(sent, step)] if sent else [])
+    assert all(c.before == {"spec": {"replicas": running}} for c in changes)
+
+
+def test_there_is_nothing_to_scale_before_kserve_made_the_deployment():
+    assert diff([scale(2)], []) == diff([], [scale(2)]) == ()
 
 
 def test_every_patch_can_be_undone_from_itself():
@@ -171,6 +254,6 @@ def test_a_new_field_is_described_as_having_been_absent():
 
 def test_a_removed_node_is_described_by_what_it_was():
     live = copy.deepcopy(manifests())
-    live[3]["spec"]["nodes"]["extra"] = {"routerType": "Switch"}
+    first(live, "InferenceGraph")["spec"]["nodes"]["extra"] = {"routerType": "Switch"}
     (change,) = diff(manifests(), live)
     assert describe(change)[1] == '  spec.nodes.extra: {"routerType": "Switch"} -> (none)'

@@ -102,6 +102,36 @@ def test_a_graph_that_does_not_fit_the_routers_argument_is_found():
     assert "spec" in stricter(graph(nodes))
 
 
+TRIGGER = "spec.predictor.autoScaling.metrics[0]"
+
+
+def asks(address="http://prometheus.monitoring.svc:9090", **other):
+    metric = {"backend": "prometheus", "serverAddress": address, "query": "sum(rate(x[1m]))"}
+    known = {"metric": metric, "target": {"type": "Value", "value": "2"}}
+    return {"autoScaling": {"metrics": [{"type": "External", "external": {**known, **other}}]}}
+
+
+def by_cpu(kind):
+    target = {"type": kind, "averageUtilization": 50}
+    metric = {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+    return {"autoScaling": {"metrics": [metric]}}
+
+
+@pytest.mark.parametrize(
+    ("predictor", "path"),
+    [
+        ({}, "spec.predictor.autoScaling.metrics"),
+        (asks("http://prometheus:9090"), f"{TRIGGER}.external.metric.serverAddress"),
+        (asks("prometheus.monitoring:9090"), f"{TRIGGER}.external.metric.serverAddress"),
+        (asks(), None),
+        (asks("http://10.0.0.7:9090"), None),
+    ],
+)
+def test_what_keda_could_not_scale_by_is_found(predictor, path):
+    found = stricter(service(predictor, autoscalerClass="keda"))
+    assert [p for p in found if "autoScaling" in p] == ([path] if path else [])
+
+
 def test_a_service_without_its_safeguards_gets_a_finding_for_each():
     found = stricter(service({"containers": [{"name": "kserve-container"}]}))
     assert sorted(found) == [
@@ -123,6 +153,11 @@ def test_a_service_without_its_safeguards_gets_a_finding_for_each():
         ({"scaleTarget": 101}, "hpa", "spec.predictor.scaleTarget"),
         ({"scaleMetric": "cpu", "scaleTarget": 50}, "hpa", None),
         ({"scaleMetric": "cpu"}, "keda", "spec.predictor.scaleMetric"),
+        (asks(), "keda", None),
+        (asks(metric={"backend": "prometheus"}), "keda", f"{TRIGGER}.external.metric.query"),
+        (asks(target={"type": "Value"}), "keda", f"{TRIGGER}.external.target.value"),
+        (by_cpu("Utilization"), "keda", None),
+        (by_cpu("Value"), "keda", f"{TRIGGER}.resource.target.type"),
     ],
 )
 def test_replicas_and_classes_are_judged_as_the_webhook_does(predictor, chosen, path):

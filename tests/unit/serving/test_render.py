@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from penstock.errors import DomainError, ManifestError
+from serving.autoscale import Autoscaling
 from serving.lint import lint
 from serving.render import RenderSettings, render, to_yaml, write_tree
 from serving.schema import schema_faults
@@ -27,6 +28,9 @@ def test_a_plan_becomes_limits_services_and_a_graph():
     found = [(m["kind"], m["metadata"]["name"]) for m in rendered()]
     assert found == [
         ("ConfigMap", "digits-batching"),
+        ("PodDisruptionBudget", "digits-locate-small"),
+        ("PodDisruptionBudget", "digits-classify-small"),
+        ("PodDisruptionBudget", "digits"),
         ("InferenceService", "digits-locate-small"),
         ("InferenceService", "digits-classify-small"),
         ("InferenceGraph", "digits"),
@@ -41,9 +45,9 @@ def test_the_yaml_reads_back_as_what_was_rendered():
     assert tuple(yaml.safe_load_all(to_yaml(rendered()))) == rendered()
 
 
-@pytest.mark.parametrize("autoscaling", ["none", "hpa"])
+@pytest.mark.parametrize("autoscaling", list(Autoscaling))
 def test_the_manifests_fit_kserves_schemas_and_rules(autoscaling):
-    manifests = rendered(autoscaling=autoscaling)
+    manifests = rendered(autoscaling=autoscaling, prometheus_url="http://prometheus.m.svc:9090")
     assert schema_faults(manifests, shared("data/kserve")) == ()
     assert lint(manifests) == ()
 
@@ -52,7 +56,8 @@ def test_another_batch_size_changes_the_limits_and_nothing_else():
     one = rendered(make.plan())
     stages = (make.option("locate", batch_size=4), make.option("classify"))
     other = rendered(make.plan(stages=stages))
-    assert [a == b for a, b in zip(one, other, strict=True)] == [False, True, True, True]
+    differing = [a["kind"] for a, b in zip(one, other, strict=True) if a != b]
+    assert differing == ["ConfigMap"]
 
 
 def test_other_replicas_leave_the_graph_alone():
@@ -84,8 +89,17 @@ def test_settings_name_every_fault_at_once():
 
 
 def test_an_unknown_autoscaler_is_refused():
-    with pytest.raises(DomainError, match="none, hpa"):
+    with pytest.raises(DomainError, match="fixed, hpa, keda, external"):
+        settings(autoscaling="vpa")
+
+
+def test_keda_needs_to_know_where_to_ask():
+    with pytest.raises(DomainError, match="PENSTOCK_PROMETHEUS_URL"):
         settings(autoscaling="keda")
+
+
+def test_the_older_word_for_fixed_replicas_is_still_read():
+    assert settings(autoscaling="none") == settings(autoscaling="fixed")
 
 
 def test_a_tree_has_one_file_per_object_and_a_list_of_them(tmp_path):

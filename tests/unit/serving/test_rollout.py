@@ -87,6 +87,14 @@ def test_replicas_that_an_autoscaler_owns_are_not_compared():
     assert rolled_out(live, deployment()).ready
 
 
+@pytest.mark.parametrize("chosen", ["hpa", "keda"])
+def test_a_new_service_waits_for_its_autoscaler_to_reach_the_plan(chosen):
+    live = service(minReplicas=3)
+    live["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] = chosen
+    reason = rolled_out(live, deployment()).reason
+    assert reason.endswith("its autoscaler has brought it to 2 of 3 replicas")
+
+
 def test_a_stage_scaled_to_zero_is_ready_without_pods():
     gone = deployment(replicas=0, updatedReplicas=0, availableReplicas=0)
     gone["spec"]["replicas"] = 0

@@ -54,7 +54,8 @@ def test_an_autoscaler_keeps_one_replica_to_measure():
 
 
 def test_a_stopping_pod_serves_until_routers_know():
-    assert container(pre_stop_s=7)["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
+    hook = container(pre_stop_s=7)["lifecycle"]["preStop"]
+    assert hook == {"exec": {"command": ["sleep", "7"]}}
     assert predictor(pre_stop_s=7, drain_s=5)["terminationGracePeriodSeconds"] == 7 + 5 + 1
 
 

@@ -130,7 +130,7 @@ def test_a_dry_run_of_apply_tells_each_change(run, spec: Path) -> None:
     code, said = run("apply", spec, "--cluster", "memory")
     assert code == 0
     assert "create InferenceGraph default/digits" in said
-    assert "4 changes in" in said
+    assert "7 changes in" in said
 
 
 def test_a_plan_that_is_no_plan_is_refused(run, spec: Path, tmp_path: Path) -> None:
