@@ -10,13 +10,16 @@ size-limited licence admits 2,000 variables; without it the ratios are left out)
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,8 @@ def run(target: Path) -> None:
     for stages, variants in SHAPES[: 2 if QUICK else None]:
         shape_figures(figures, stages, variants)
     binding_figures(figures, 10, 10)
+    for stages, variants in ((2, 4), (3, 6), (4, 8)):
+        joint_figures(figures, stages, variants)
     for stages, variants in ((3, 6), (9, 9), (10, 10)):
         mip_figures(figures, stages, variants)
     for pipelines in (20, 50):
@@ -85,6 +90,20 @@ def binding_figures(figures: Figures, stages: int, variants: int) -> None:
         ]
         case = f"solve.{stages}x{variants}x7.binding"
         case = case if mode is AccuracyMode.PRODUCT else f"{case}.{mode}"
+        summarise(figures, case, [a.seconds for a in answers])
+        figures[f"{case}.unproven"] = unproven(answers)
+
+
+def joint_figures(figures: Figures, stages: int, variants: int) -> None:
+    """Time problems with a table of accuracies, SLO and cores binding, as the programs do them."""
+    problems = [
+        with_table(binding_problem(stages, variants, seed=s, cores=0.5)[0], seed=s)
+        for s in range(SEEDS)
+    ]
+    for solver in ("frontier", "glpk", "highs"):
+        few = problems if solver == "frontier" else problems[:_FEW_SEEDS]
+        answers = [timed(solver, p, limit_s=MIP_LIMIT_S) for p in few]
+        case = f"solve.{stages}x{variants}x7.binding.joint.{solver}"
         summarise(figures, case, [a.seconds for a in answers])
         figures[f"{case}.unproven"] = unproven(answers)
 
@@ -193,6 +212,19 @@ def binding_problem(
 def in_mode(problem: Problem, mode: AccuracyMode) -> Problem:
     """Return the problem with another accuracy."""
     return replace(problem, objective=replace(problem.objective, mode=mode))
+
+
+def with_table(problem: Problem, *, seed: int) -> Problem:
+    """Return the problem in joint mode: the product, and up to 15 % worse or 5 % better."""
+    rng = random.Random(seed)
+    accuracies = [{o.variant: o.accuracy for o in stage.options} for stage in problem.stages]
+    table = {
+        names: min(
+            1.0, math.prod(map(dict.__getitem__, accuracies, names)) * rng.uniform(0.85, 1.05)
+        )
+        for names in product(*accuracies)
+    }
+    return replace(in_mode(problem, AccuracyMode.JOINT), joint_accuracy=table)
 
 
 def timed(solver: str, problem: Problem, *, limit_s: float = 60.0) -> Solution:

@@ -162,6 +162,8 @@ class Walk:
                 return Found(choices=(), value=above), was_exact
         totals = labels.values + self._terms.weight * labels.products
         best = int(np.argmax(totals))
+        if totals[best] <= above:  # its bound was above: what is left of a limit has a price there
+            return Found(choices=(), value=above), was_exact
         return Found(choices=self._traced(trail, best), value=float(totals[best])), was_exact
 
     def _traced(self, trail: list[_Labels], best: int) -> tuple[int, ...]:

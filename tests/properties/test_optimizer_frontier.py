@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 import time
+from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +19,12 @@ from optimizer.latency import stage_latency_s
 from optimizer.latency_grid import latency_grid_s, worth_having
 from optimizer.problem import Problem
 from optimizer.solvers import Status, make_solver
+from optimizer.solvers.goals import goal_key, solve_goal
 from optimizer.solvers.terms import terms_of
 from optimizer.solvers.walk import CutShortError, Walk
-from penstock.domain import AccuracyMode, ProfilePoint
-from tests.problems import problems
+from penstock.domain import AccuracyMode, Goal, Objective, ProfilePoint, Slo
+from tests.problems import options, problems
+from tests.problems import problem as asked
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -103,3 +108,73 @@ def test_a_walk_without_time_claims_nothing_it_does_not_know(problem: Problem) -
     else:
         oracle = make_solver("exhaustive").solve(problem, time_limit_s=10)
         assert (oracle.status is Status.INFEASIBLE) == (not found.choices)
+
+
+def dear_or_slow(rng: random.Random) -> dict[str, Any]:
+    """An option that is fast for many cores or slow for few: little beats anything."""
+    replicas, cores = rng.randint(1, 8), rng.choice([0.25, 0.5, 1.0])
+    return {
+        "variant": rng.choice("abc"),
+        "latency_s": round(rng.uniform(0.05, 0.2) / (replicas * cores) ** 0.7, 3),
+        "replicas": replicas,
+        "cpu_cores": cores,
+        "batch_size": rng.choice([1, 2, 4]),
+        "cost_per_hour": round(replicas * cores * rng.uniform(0.8, 1.2), 1),
+    }
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Problem:
+    """Problems with a joint table, many options a variant and limits between all and nothing.
+
+    The table has no order: a combination may be better than both of its betters, or as good.
+    """
+    rng = random.Random(draw(st.integers(0, 10**9)))
+    stages = [
+        options(f"s{s}", *(dear_or_slow(rng) for _ in range(rng.randint(1, 14))))
+        for s in range(rng.randint(2, 3))
+    ]
+    spread = rng.choice([0.001, 0.01, 0.1])
+    values = {
+        names: round(0.5 + spread * rng.choice([0.0, 1.0, rng.random()]), 6)
+        for names in product("abc", repeat=len(stages))
+    }
+    return asked(
+        *stages,
+        slo=Slo(latency_s=round(rng.uniform(0.03, 0.15) * len(stages), 3)),
+        max_cores=rng.choice([None, float(rng.randint(1, 12))]),
+        objective=Objective(
+            mode=AccuracyMode.JOINT,
+            accuracy_weight=draw(st.sampled_from([0.0, 1.0, 10.0])),
+            cost_weight=draw(st.sampled_from([0.0, 0.05, 0.5])),
+            batch_weight=draw(st.sampled_from([0.0, 1e-6, 0.01])),
+            goal=draw(st.sampled_from([Goal.WEIGHTED, *Goal])),
+            accuracy_floor=draw(st.none() | st.sampled_from([0.5, 0.505, 0.55, 0.7])),
+        ),
+        is_priced=rng.random() < 0.3,
+        max_cost_per_hour=rng.choice([None, None, float(rng.randint(2, 12))]),
+        joint_accuracy=values,
+    )
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problem=tables())
+def test_a_joint_table_is_searched_as_if_choice_by_choice(problem: Problem) -> None:
+    ours = solve_goal(make_solver("frontier"), problem, time_limit_s=20)
+    oracle = solve_goal(make_solver("exhaustive"), problem, time_limit_s=20)
+
+    assert ours.status is oracle.status
+    if oracle.choices:
+        assert problem.is_feasible(problem.chosen(ours.choices))
+        best = goal_key(problem, oracle.choices)
+        assert goal_key(problem, ours.choices) == pytest.approx(best, abs=1e-9)
+
+
+@QUICK
+@given(problem=tables())
+def test_a_walk_finds_nothing_above_the_best_there_is(problem: Problem) -> None:
+    summed = replace(problem, objective=replace(problem.objective, mode=AccuracyMode.SUM))
+    walk = Walk(terms_of(summed), deadline_s=math.inf)
+    best = walk.best(-math.inf)
+
+    assert not walk.best(best.value).choices
