@@ -1,8 +1,8 @@
 """The in-memory API server behind a real socket, with the faults that a network and a cluster have.
 
-What a client meets here: kubeconfig and bearer tokens, keep-alive, watch streams, KServe's
-admission, roles, and faults: a connection cut before or after the effect of any call, a server
-error, a conflict, a slow answer. Every call is noted.
+What a client meets here: kubeconfig, bearer tokens and client certificates, TLS, keep-alive, watch
+streams, KServe's admission, roles, and faults: a connection cut before or after the effect of any
+call, a server error, a conflict, a slow answer. Every call is noted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import queue
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -98,18 +99,24 @@ class Served:
     fault: Faults = no_fault
     lock: threading.RLock = field(default_factory=threading.RLock)
     watchers: list[tuple[str, queue.Queue[Any]]] = field(default_factory=list)
+    authority: Path | None = None
 
-    def kubeconfig(self, folder: Path, user: str = "admin") -> Path:
-        """Write a kubeconfig that logs in with the user's name as token."""
+    def kubeconfig(
+        self, folder: Path, user: str = "admin", *, login: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Write a kubeconfig that logs in with the user's name as token, or with another login."""
         path = folder / f"kubeconfig-{user.replace(':', '-')}"
+        cluster = {"server": self.url}
+        if self.authority is not None:
+            cluster["certificate-authority"] = str(self.authority)
         context = {"cluster": "here", "user": user, "namespace": "default"}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "here",
             "contexts": [{"name": "here", "context": context}],
-            "clusters": [{"name": "here", "cluster": {"server": self.url}}],
-            "users": [{"name": user, "user": {"token": user}}],
+            "clusters": [{"name": "here", "cluster": cluster}],
+            "users": [{"name": user, "user": dict(login or {"token": user})}],
         }
         path.write_text(json.dumps(document))
         return path
@@ -180,19 +187,26 @@ def serve(
     *crd_folders: Path,
     accounts: Mapping[str, Account] | None = None,
     on_write: Callable[[ApiServer], None] = lambda server: None,
+    tls: Path | None = None,
 ) -> Iterator[Served]:
-    """Run the server on a free port; the bearer token is the account's name."""
+    """Run the server on a free port; the bearer token is the account's name.
+
+    ``tls`` is a PEM file with a key and a certificate, which is also the authority of clients'
+    certificates; their common name is the account's name.
+    """
     known = {"admin": ADMIN, **(accounts or {})}
     api = ApiServer(*crd_folders, accounts=known, now=time.time)
     for kind in ("InferenceService", "InferenceGraph"):
         api.catalogue.by_kind(kind)  # reads megabytes of YAML; not in the time of a first request
-    served = Served(url="", server=api, on_write=on_write, accounts=known)
+    served = Served(url="", server=api, on_write=on_write, accounts=known, authority=tls)
 
     class Handler(_Handler):
         cluster = served
 
     with _Quiet(("127.0.0.1", 0), Handler) as httpd:
-        served.url = f"http://127.0.0.1:{httpd.server_port}"
+        served.url = f"http{'s' if tls else ''}://127.0.0.1:{httpd.server_port}"
+        if tls is not None:
+            httpd.socket = _trust(tls).wrap_socket(httpd.socket, server_side=True)
         thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -202,6 +216,14 @@ def serve(
                 events.put(None)
             httpd.shutdown()
             thread.join()
+
+
+def _trust(pem: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    context.load_verify_locations(pem)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
 
 
 class _Quiet(ThreadingHTTPServer):
@@ -224,7 +246,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
-        user = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or "anonymous"
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        user = token or self._certified() or "anonymous"
         call, fault = self.cluster.note(self.command, self.path, user)
         if fault is None:
             self._answer_to(call, body)
@@ -245,6 +268,13 @@ class _Handler(BaseHTTPRequestHandler):
             reasons = {409: "Conflict", 500: "InternalError", 503: "ServiceUnavailable"}
             refusal = failure(fault.status, reasons.get(fault.status, "Unknown"), "injected")
             self._say(refusal.status, refusal.body)
+
+    def _certified(self) -> str:
+        """Return the common name of the client's certificate."""
+        if not isinstance(self.connection, ssl.SSLSocket):
+            return ""
+        shown = self.connection.getpeercert() or {}
+        return dict(part[0] for part in shown.get("subject", ())).get("commonName", "")
 
     def _answer_to(self, call: Call, body: bytes | None) -> None:
         query = parse_qs(urlsplit(self.path).query)

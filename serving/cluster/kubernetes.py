@@ -1,10 +1,9 @@
-"""A Kubernetes cluster with KServe, through the official client.
+"""A Kubernetes cluster with KServe.
 
-Requests and answers are plain mappings: the client does the connection (kubeconfig or the pod's
-service account, TLS, fresh tokens) and none of its model classes is used, because they differ
-between its versions. A patch is a JSON merge patch: server-side apply of a part of a spec would
-replace the whole of it where KServe's minimal definitions are installed. Nothing is sent twice on
-its own account; the next tick is the retry.
+Requests and answers are plain mappings; a ``Connection`` does the login, TLS and fresh tokens. A
+patch is a JSON merge patch: server-side apply of a part of a spec would replace the whole of it
+where KServe's minimal definitions are installed. Nothing is sent twice on its own account; the next
+tick is the retry.
 
 When something is ready is read off Deployments (KServe 0.20, Standard mode): the generations in
 the status of a service or graph are not their own, and a graph is called ready too early.
@@ -23,24 +22,22 @@ from urllib.parse import urlencode
 from penstock.errors import (
     ConflictError,
     ManifestError,
-    MissingToolError,
     NotFoundError,
     PenstockError,
     UnreachableError,
     UserError,
 )
 from serving.cluster import Cluster, Readiness
-from serving.cluster.requests import JSON, MERGE
+from serving.cluster.connection import JSON, Connection, Reply
+from serving.cluster.direct import DirectConnection
+from serving.cluster.login import SERVICE_ACCOUNT, in_a_pod, plain_login, pod_login
+from serving.cluster.requests import MERGE
 from serving.cluster.resources import Catalogue, Resource
 from serving.cluster.rollout import deployment_name, rolled_out
 from serving.diff import Action, Change
 from serving.manifest import Manifest, merge
 
-if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
-
 _PAGE = 500
-_AGENT = "penstock"
 _ERRORS: Mapping[int, type[PenstockError]] = {
     400: ManifestError,
     401: UserError,
@@ -63,10 +60,10 @@ _HINTS: Mapping[int, str] = {
 
 
 class KubernetesCluster:
-    """Objects of a cluster that the client's configuration reaches.
+    """Objects of the cluster at the other end of a connection.
 
     Args:
-        client: the official client; :func:`connect` makes one.
+        connection: logged in; :func:`connect` makes one.
         timeout_s: how long one request may take, connecting and reading each.
     """
 
@@ -76,8 +73,8 @@ class KubernetesCluster:
     settle_s = 35.0
     """KServe's router serves for 30 s after it was told to stop; 5 s until it is told."""
 
-    def __init__(self, client: ApiClient, *, timeout_s: float = 10.0) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, *, timeout_s: float = 10.0) -> None:
+        self._connection = connection
         self._timeout_s = timeout_s
         self._catalogue = Catalogue()
 
@@ -168,29 +165,11 @@ class KubernetesCluster:
         Raises:
             PenstockError: see ``_ERRORS``; ``UnreachableError`` for all that is not there.
         """
-        from kubernetes.client.exceptions import ApiException, OpenApiException
-        from urllib3.exceptions import HTTPError
-
         url = f"{path}?{urlencode(query)}" if query else path
-        try:
-            answer, _, _ = self._client.call_api(
-                url,
-                method,
-                header_params={"Accept": JSON, "Content-Type": media},
-                body=body,
-                auth_settings=["BearerToken"],
-                _preload_content=False,
-                _request_timeout=(self._timeout_s, self._timeout_s),
-            )
-            text = answer.read().decode()
-        except ApiException as err:
-            raise _translated(err.status or 0, err.reason, err.body, f"{method} {path}") from err
-        except (HTTPError, OpenApiException, OSError, UnicodeDecodeError) as err:
-            raise UnreachableError(
-                f"the cluster did not answer {method} {path}: {err}; is it up, and is its address "
-                "right?"
-            ) from err
-        return _object(answer.status, text, f"{method} {path}")
+        reply = self._connection.request(
+            method, url, body=body, media=media, timeout_s=self._timeout_s
+        )
+        return _object(reply, f"{method} {path}")
 
     def _resource(self, kind: str) -> Resource:
         resource = self._catalogue.by_kind(kind)
@@ -200,72 +179,58 @@ class KubernetesCluster:
 
 
 def connect(
-    *, kubeconfig: Path | None = None, context: str | None = None, timeout_s: float = 10.0
+    *,
+    kubeconfig: Path | None = None,
+    context: str | None = None,
+    timeout_s: float = 10.0,
+    service_account: Path = SERVICE_ACCOUNT,
 ) -> KubernetesCluster:
     """Return the cluster of a pod's service account, else of the kubeconfig's (current) context.
 
     A kubeconfig that is named, here or in ``KUBECONFIG``, goes before the service account.
 
     Raises:
-        MissingToolError: the client is not installed.
+        MissingToolError: the kubeconfig needs the official client, and that is not installed.
         UserError: there is no usable configuration.
     """
+    named = str(kubeconfig or os.environ.get("KUBECONFIG", ""))
+    if not named and context is None and in_a_pod(service_account):
+        way: Connection = DirectConnection(pod_login(service_account))
+    else:
+        way = _configured(named or f"{os.environ.get('HOME', '~')}/.kube/config", context)
+    return KubernetesCluster(way, timeout_s=timeout_s)
+
+
+def _configured(kubeconfig: str, context: str | None) -> Connection:
+    """Return the direct way where the login allows it: the official client loads for seconds."""
+    login = plain_login(Path(kubeconfig), context)
+    if login is not None:
+        return DirectConnection(login)
+    from serving.cluster.official import official_connection
+
+    return official_connection(kubeconfig, context=context)
+
+
+def _object(reply: Reply, asked: str) -> Manifest:
     try:
-        from kubernetes import client, config
-    except ImportError as err:
-        raise MissingToolError("pip install kubernetes to talk to a cluster") from err
-    settings = client.Configuration()
-    try:
-        if kubeconfig is None and context is None and _in_a_pod() and not _named():
-            config.load_incluster_config(client_configuration=settings)
-        else:
-            file = str(kubeconfig) if kubeconfig else None
-            config.load_kube_config(
-                config_file=file,
-                context=context,
-                client_configuration=settings,
-                persist_config=False,
-            )
-    except (config.ConfigException, OSError, ValueError) as err:
-        raise UserError(
-            f"no cluster to talk to: {err}; set KUBECONFIG, or run in a pod with a service account"
-        ) from err
-    settings.retries = False
-    made = client.ApiClient(settings)
-    made.user_agent = _AGENT
-    return KubernetesCluster(made, timeout_s=timeout_s)
-
-
-def _named() -> bool:
-    return bool(os.environ.get("KUBECONFIG"))
-
-
-def _in_a_pod() -> bool:
-    return Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists()
-
-
-def _object(status: int, text: str, asked: str) -> Manifest:
-    try:
-        body = json.loads(text)
+        body = json.loads(reply.text)
     except ValueError:
         body = None
-    if status >= 400:
-        raise _translated(status, "", text, asked)
+    if not 200 <= reply.status < 300:
+        raise _translated(reply, body, asked)
     if not isinstance(body, dict):
         raise UnreachableError(
-            f"the cluster's answer to {asked} is no object: {text[:200]!r}; is that an API server?"
+            f"the cluster's answer to {asked} is no object: {reply.text[:200]!r}; is that an API "
+            "server?"
         )
     return body
 
 
-def _translated(status: int, reason: str, body: str | bytes | None, asked: str) -> PenstockError:
-    text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
-    try:
-        said = json.loads(text)["message"]
-    except (ValueError, KeyError, TypeError):
-        said = text.strip()[:200] or reason or "nothing said why"
-    return _ERRORS.get(status, UnreachableError)(
-        f"the cluster answered {status} to {asked}: {said}{_HINTS.get(status, '')}"
+def _translated(reply: Reply, body: Any, asked: str) -> PenstockError:
+    told = body.get("message") if isinstance(body, dict) else None
+    said = told or reply.text.strip()[:200] or "nothing said why"
+    return _ERRORS.get(reply.status, UnreachableError)(
+        f"the cluster answered {reply.status} to {asked}: {said}{_HINTS.get(reply.status, '')}"
     )
 
 
