@@ -9,31 +9,49 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from penstock.domain import Pipeline, Plan
 from penstock.progress import Progress, parse_line
-from workflows.summary import accuracy, attainment, percent, quantile
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import TaskID
+    from rich.table import Table
 
     from penstock.domain import Slo
     from workflows.recording import Request, Tick
     from workflows.summary import Summary
 
-out = Console()
-err = Console(stderr=True)
+
+class Terminal:
+    """Standard output, or standard error, as a console that is made when it is first used."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self._stderr = stderr
+
+    @cached_property
+    def console(self) -> Console:
+        """The console."""
+        from rich.console import Console
+
+        return Console(stderr=self._stderr)
+
+    def print(self, *things: object, **how: Any) -> None:
+        """Print as ``rich.console.Console.print`` does."""
+        self.console.print(*things, **how)
+
+
+out = Terminal()
+err = Terminal(stderr=True)
 
 
 def plan_table(plan: Plan, pipeline: Pipeline) -> Table:
     """Return a plan and what it promises as a table."""
+    from rich.table import Table
+
     promise = plan.promise
     table = Table(
         title=f"{plan.pipeline}: plan for {plan.load_rps:g} req/s",
@@ -91,6 +109,8 @@ def _promises(plan: Plan, pipeline: Pipeline) -> str:
 
 def runs_table(summary: Summary) -> Table:
     """Return the comparison of the runs: requests, lost, SLO attainment, accuracy, cores."""
+    from workflows.summary import percent
+
     slo = f"within {summary.slo_s * 1e3:.0f} ms"
     rows = [
         (
@@ -110,6 +130,8 @@ def runs_table(summary: Summary) -> Table:
 
 def load_table(requests: Sequence[Request], slo: Slo) -> Table:
     """Return what came back of a load."""
+    from workflows.summary import accuracy, attainment, percent, quantile
+
     latencies = [r.latency_s for r in requests if not r.lost and r.latency_s is not None]
     at_slo = f"p{100 * slo.quantile:g} ms"
     rows = [
@@ -142,6 +164,8 @@ def _number(value: float | None, digits: int) -> str:
 
 def numbers_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Return a table whose first column is text and whose other columns are numbers."""
+    from rich.table import Table
+
     table = Table(title=title)
     for i, name in enumerate(columns):
         table.add_column(name, justify="left" if i == 0 else "right")
@@ -157,21 +181,23 @@ class Board:
     when it begins and one when it has ended.
     """
 
-    def __init__(self, console: Console = out) -> None:
-        self._bars = Bars(
-            TextColumn("{task.description:<22}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not console.is_terminal,
+    def __init__(self, console: Console | None = None) -> None:
+        from rich import progress
+
+        self._console = out.console if console is None else console
+        self._bars = progress.Progress(
+            progress.TextColumn("{task.description:<22}"),
+            progress.BarColumn(bar_width=28),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
         self._began_s: dict[str, float] = {}
         self._ended: set[str] = set()
         self._lock = threading.Lock()
-        self._console = console
 
     def __enter__(self) -> Board:
         self._bars.start()

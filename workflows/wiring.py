@@ -17,6 +17,7 @@ from workflows.layout import Layout
 
 if TYPE_CHECKING:
     from optimizer.forecast import Forecaster
+    from optimizer.load import LoadSource
     from optimizer.solvers import Solver
     from serving.cluster import Cluster
     from serving.cluster.local import LocalCluster
@@ -113,6 +114,38 @@ def local_cluster(layout: Layout, *, name: str) -> Iterator[LocalCluster]:
         cluster.stop()
 
 
+def make_source(pipeline: Pipeline, settings: Settings, cluster: Cluster) -> LoadSource:
+    """Return where load is read: Prometheus when it is named, else the local cluster's gateway.
+
+    Raises:
+        UserError: there is no load to be had from such a cluster.
+    """
+    from optimizer import load, promql
+
+    adaptation = pipeline.adaptation
+    if settings.prometheus_url:
+        named = {"name": pipeline.name, "namespace": pipeline.namespace}
+        window_s = adaptation.window_steps * adaptation.step_s
+        return load.PrometheusLoad(
+            url=settings.prometheus_url,
+            query=promql.preset_query("gateway", **named, range_s=2 * adaptation.step_s),
+            missing=promql.missing_query("gateway", **named, range_s=window_s),
+            window_steps=adaptation.window_steps,
+            step_s=adaptation.step_s,
+        )
+    from serving.cluster.local import LocalCluster
+
+    if isinstance(cluster, LocalCluster):
+        return load.GatewayLoad(
+            url=cluster.gateway_url(pipeline.name, pipeline.namespace),
+            window_steps=adaptation.window_steps,
+            step_s=adaptation.step_s,
+        )
+    raise UserError(
+        "no load to adapt to: name PENSTOCK_PROMETHEUS_URL, or run on the local cluster"
+    )
+
+
 def make_ports(
     pipeline: Pipeline,
     layout: Layout,
@@ -120,40 +153,16 @@ def make_ports(
     cluster: Cluster,
     record: Callable[[Tick], None],
 ) -> Ports:
-    """Return what a tick talks to: load from Prometheus when it is named, else from the gateway.
+    """Return what a tick talks to.
 
     Raises:
         UserError: there is no load to be had from such a cluster.
     """
-    from optimizer import load, promql
     from penstock.clock import RealClock
-    from serving.cluster.local import LocalCluster
     from workflows.adapt import Ports
 
-    adaptation = pipeline.adaptation
-    source: load.LoadSource
-    if settings.prometheus_url:
-        named = {"name": pipeline.name, "namespace": pipeline.namespace}
-        window_s = adaptation.window_steps * adaptation.step_s
-        source = load.PrometheusLoad(
-            url=settings.prometheus_url,
-            query=promql.preset_query("gateway", **named, range_s=2 * adaptation.step_s),
-            missing=promql.missing_query("gateway", **named, range_s=window_s),
-            window_steps=adaptation.window_steps,
-            step_s=adaptation.step_s,
-        )
-    elif isinstance(cluster, LocalCluster):
-        source = load.GatewayLoad(
-            url=cluster.gateway_url(pipeline.name, pipeline.namespace),
-            window_steps=adaptation.window_steps,
-            step_s=adaptation.step_s,
-        )
-    else:
-        raise UserError(
-            "no load to adapt to: name PENSTOCK_PROMETHEUS_URL, or run on the local cluster"
-        )
     return Ports(
-        source=source,
+        source=make_source(pipeline, settings, cluster),
         forecaster=make_forecaster(pipeline, layout),
         solver=make_solver(settings),
         cluster=cluster,

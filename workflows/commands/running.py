@@ -109,7 +109,7 @@ def adapt(
         while True:
             began_s = clock.now()
             record = run_tick(pipeline, table, ports, how)
-            out.print(tick_line(record), markup=False, highlight=False)
+            typer.echo(tick_line(record))
             done += 1
             if watch is None or done == ticks:
                 break
