@@ -6,7 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("solver", "tail")
+BENCHMARKS = ("solver", "tail", "tick")
 
 
 def main(arguments: list[str]) -> int:

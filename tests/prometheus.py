@@ -58,6 +58,25 @@ def say(handler: BaseHTTPRequestHandler, body: bytes, code: int = 200) -> None:
     handler.wfile.write(body)
 
 
+class SteadyLoad:
+    """Answers every query about load as Prometheus does, with one rate and nothing missing."""
+
+    def __init__(self, rps: float = 20.0) -> None:
+        self.rps = rps
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        asked = {k: v[0] for k, v in parse_qs(urlsplit(handler.path).query).items()}
+        if asked["query"] == "time()":
+            data = {"resultType": "scalar", "result": [time.time(), "0"]}
+        else:
+            rate = "0" if "up ==" in asked["query"] else str(self.rps)
+            start_s, end_s, step_s = (float(asked[k]) for k in ("start", "end", "step"))
+            steps = range(round((end_s - start_s) / step_s) + 1)
+            values = [[start_s + i * step_s, rate] for i in steps]
+            data = {"resultType": "matrix", "result": [{"metric": {}, "values": values}]}
+        say(handler, json.dumps({"status": "success", "data": data}).encode())
+
+
 @dataclass
 class Pod:
     """A gateway's /metrics: the rate of each pipeline is set by the test, the counters follow."""

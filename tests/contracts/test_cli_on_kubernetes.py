@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -16,29 +13,11 @@ from profiles import table
 from tests.api_http import serve
 from tests.builders import pipeline, profile_table
 from tests.kserve import KServe
-from tests.prometheus import answering, say
+from tests.prometheus import SteadyLoad, answering
 from tests.shared_data import shared
 from workflows import cli
 
 pytestmark = pytest.mark.slow
-
-
-class Prometheus:
-    """Answers every query about load with one rate."""
-
-    rps = 20.0
-
-    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
-        asked = {k: v[0] for k, v in parse_qs(urlsplit(handler.path).query).items()}
-        if asked["query"] == "time()":
-            data = {"resultType": "scalar", "result": [time.time(), "0"]}
-        else:
-            rate = "0" if "up ==" in asked["query"] else str(self.rps)
-            start_s, end_s, step_s = (float(asked[k]) for k in ("start", "end", "step"))
-            steps = range(round((end_s - start_s) / step_s) + 1)
-            values = [[start_s + i * step_s, rate] for i in steps]
-            data = {"resultType": "matrix", "result": [{"metric": {}, "values": values}]}
-        say(handler, json.dumps({"status": "success", "data": data}).encode())
 
 
 @pytest.fixture
@@ -51,12 +30,8 @@ def penstock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-    with serve(shared("data/kserve"), on_write=KServe()) as server, answering(Prometheus()) as at:
+    with serve(shared("data/kserve"), on_write=KServe()) as server, answering(SteadyLoad()) as at:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path)))
-        monkeypatch.setattr(
-            "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION",
-            str(server.kubeconfig(tmp_path)),
-        )
         monkeypatch.setenv("PENSTOCK_PROMETHEUS_URL", f"http://{at}")
         monkeypatch.setenv("PENSTOCK_SETTLE_S", "0.1")
         monkeypatch.setenv("PENSTOCK_SOLVER", "exhaustive")
