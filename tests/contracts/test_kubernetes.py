@@ -16,6 +16,7 @@ from serving.cluster.kubernetes import KubernetesCluster, connect
 from serving.cluster.official import official_connection
 from serving.diff import Action, Change, diff
 from serving.render import RenderSettings, render
+from serving.target import KINDS
 from tests import builders as make
 from tests.api_http import Fault, fails_at, killed_at, serve, storm
 from tests.kserve import KServe
@@ -70,8 +71,7 @@ def rendered(variant="small", replicas=1):
 
 
 def bring(cluster, manifests):
-    kinds = ("ConfigMap", "InferenceService", "InferenceGraph")
-    live = [m for kind in kinds for m in cluster.list(kind, "default", {})]
+    live = [m for kind in KINDS for m in cluster.list(kind, "default", {})]
     for change in diff(manifests, live):
         cluster.apply(change)
 
