@@ -1,0 +1,155 @@
+"""Steps for profiles: measure each variant, and each combination of variants end to end."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.steps.models import fetched_models
+from penstock import progress
+from penstock.dataset import read_dataset
+from penstock.domain import Pipeline, ProfileTable
+from penstock.errors import UserError
+from penstock.progress import Progress
+from penstock.spec import parse_pipeline
+
+if TYPE_CHECKING:
+    from profiles.settings import ProfilerSettings, Tasks
+
+SERVER = (sys.executable, "-m", "serving.predictor")
+"""The predictor server: what is profiled is what serves."""
+
+REQUESTS = "requests.jsonl.gz"
+"""Held-out requests at the pipeline's entry; ``<stage>.jsonl.gz`` are a stage's own."""
+
+
+MEASURING_S = 3.0
+"""Per variant: most of a second for each of four batch sizes."""
+
+PIPELINE_S = 600.0
+"""For all variants together; a pipeline of many variants still ends."""
+
+
+def profile_variant(
+    spec: str, catalog: str, dataset: str, stage: str, variant: str, out: str
+) -> None:
+    """Measure one variant, fetched from the store, on the predictor server."""
+    from profiles import table
+    from profiles.profiler import profile_variant as profile
+
+    pipeline = parse_pipeline(spec)
+    task = _tasks(pipeline, Path(dataset)).stages[stage]
+    with fetched_models(pipeline, Path(catalog), [(stage, variant)]) as folders:
+        measured = profile(
+            pipeline.stage(stage).variant(variant),
+            folders[stage, variant],
+            task,
+            stage=stage,
+            settings=_profiler_settings(),
+            report=_named(f"profile {variant}"),
+        )
+    table.save(ProfileTable(profiles=(measured,)), Path(out))
+
+
+def assemble_profiles(
+    spec: str, parts: Sequence[str], catalog: str, dataset: str, out: str
+) -> dict[str, float]:
+    """Put profiles into one table, and measure each combination of variants end to end.
+
+    Returns:
+        The best and the worst measured accuracy, and how far the product of the stages' accuracies
+        overstates the measured one at most (share).
+    """
+    from profiles import table
+    from profiles.profiler import joint_accuracies
+
+    pipeline = parse_pipeline(spec)
+    merged = table.merge([table.load(Path(part)) for part in parts])
+    tasks = _tasks(pipeline, Path(dataset))
+    every = [(s.name, v.name) for s in pipeline.stages for v in s.variants]
+    with fetched_models(pipeline, Path(catalog), every) as folders:
+        joint = joint_accuracies(
+            pipeline,
+            folders,
+            tasks.pipeline,
+            settings=_profiler_settings(),
+            report=_named("end-to-end accuracy"),
+        )
+    whole = ProfileTable(profiles=merged.profiles, joint_accuracy=joint)
+    table.save(whole, Path(out))
+    return _accuracy_figures(whole, pipeline)
+
+
+def profile_pipeline(
+    spec: str, catalog: str, dataset: str, work: str, out: str
+) -> dict[str, float]:
+    """Measure all variants and all combinations in one go; what is finished is kept in ``work``.
+
+    The same as ``profile_variant`` for each and ``assemble_profiles``, for one machine: it goes on
+    where it was stopped.
+    """
+    from profiles import table
+    from profiles.profiler import profile_pipeline as profile
+
+    pipeline = parse_pipeline(spec)
+    every = [(s.name, v.name) for s in pipeline.stages for v in s.variants]
+    with fetched_models(pipeline, Path(catalog), every) as folders:
+        whole = profile(
+            pipeline,
+            folders,
+            _tasks(pipeline, Path(dataset)),
+            settings=_profiler_settings(),
+            work=Path(work),
+            report=progress.from_environment(),
+        )
+    table.save(whole, Path(out))
+    return _accuracy_figures(whole, pipeline)
+
+
+def _accuracy_figures(whole: ProfileTable, pipeline: Pipeline) -> dict[str, float]:
+    from profiles import table
+
+    over = table.overstatements(whole, [s.name for s in pipeline.stages])
+    return {
+        "accuracy_best": max(one.measured for one in over),
+        "accuracy_worst": min(one.measured for one in over),
+        "product_overstates_at_most": max(one.share for one in over),
+    }
+
+
+def _tasks(pipeline: Pipeline, dataset: Path) -> "Tasks":
+    from profiles.accuracy import Task
+    from profiles.scoring import SCORERS
+    from profiles.settings import Tasks
+
+    entry = read_dataset(dataset / REQUESTS)
+    unknown = sorted({s.task for s in pipeline.stages} - set(SCORERS))
+    if unknown:
+        raise UserError(
+            f"no scorer for the task {', '.join(map(repr, unknown))}; "
+            f"there are {', '.join(sorted(SCORERS))}"
+        )
+    stages = {}
+    for stage in pipeline.stages:
+        own = dataset / f"{stage.name}.jsonl.gz"
+        requests = read_dataset(own) if own.exists() else entry
+        stages[stage.name] = Task(requests=requests, scorer=SCORERS[stage.task])
+    return Tasks(stages=stages, pipeline=Task(requests=entry, scorer=SCORERS["pipeline"]))
+
+
+def _profiler_settings() -> "ProfilerSettings":
+    from profiles.measure import MeasurePlan
+    from profiles.settings import ProfilerSettings
+
+    return ProfilerSettings(
+        server_command=SERVER,
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        plan=MeasurePlan(budget_s=MEASURING_S, min_samples=12),
+        budget_s=PIPELINE_S,
+    )
+
+
+def _named(step: str) -> progress.Report:
+    report = progress.from_environment()
+    return lambda p: report(Progress(step=step, done=p.done, total=p.total, note=p.note))
