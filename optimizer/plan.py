@@ -17,7 +17,6 @@ from optimizer.explain import (
     highest_load_rps,
     without_slo,
 )
-from optimizer.plan_json import plan_from_json, plan_to_json
 from optimizer.problem import build_problem
 from optimizer.solvers import Solution, Status
 from optimizer.solvers.goals import solve_goal
@@ -26,6 +25,7 @@ from optimizer.tail_search import search_tail
 from optimizer.verify import evaluate, verify
 from penstock.domain import LatencyModel, Plan, Promise
 from penstock.errors import DomainError
+from penstock.plan_json import plan_from_json, plan_to_json
 
 if TYPE_CHECKING:
     from optimizer.problem import Problem

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from penstock.domain import Variant
 from penstock.errors import DomainError
+from penstock.settings import Settings
 from serving.autoscale import Autoscaling
 
 
@@ -36,6 +37,20 @@ class RenderSettings:
     band: float = 2.0
     hpa_cpu_percent: int = 80
     artifact_uris: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, settings: Settings, *, store_uri: str, artifact_uris: Mapping[str, str]
+    ) -> RenderSettings:
+        """Return what the settings say of rendering, for models that lie in that store."""
+        return cls(
+            image=settings.image,
+            store_uri=store_uri,
+            service_account=settings.service_account,
+            autoscaling=Autoscaling(settings.autoscaling),
+            prometheus_url=settings.prometheus_url,
+            artifact_uris=artifact_uris,
+        )
 
     def __post_init__(self) -> None:
         try:

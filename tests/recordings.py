@@ -10,8 +10,8 @@ from typing import Any
 
 from optimizer.forecast.card import LstmConfig, ModelCard
 from optimizer.forecast.score import Score
-from optimizer.plan_json import plan_to_json
 from penstock.domain import Forecast, Load, Plan, ProfilePoint, ProfileTable
+from penstock.plan_json import plan_to_json
 from profiles.table import save
 from tests.builders import option, plan, profile, promise
 from workflows.recording import (

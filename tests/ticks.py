@@ -15,8 +15,7 @@ from serving.cluster import Change, Readiness
 from serving.cluster.memory import MemoryCluster
 from serving.render import RenderSettings
 from tests.builders import pipeline, profile_table
-from workflows.adapt import Ports, adapt
-from workflows.intent import TickSettings
+from workflows.adapt import Ports, TickSettings, adapt
 from workflows.recording import Tick
 
 SETTINGS = TickSettings(render=RenderSettings(image="penstock:test", store_uri="s3://models"))

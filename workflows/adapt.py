@@ -11,18 +11,26 @@ a virtual clock in tests. Everything up to ``changes`` is values; only ``carry_o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from optimizer.decide import decide
 from optimizer.plan import Outcome, solve_plan, verify
-from penstock.domain import Mode, Pipeline, Plan, ProfileTable
+from penstock.domain import Mode, Pipeline, ProfileTable
 from penstock.errors import BrokenPromiseError, RetryLaterError, UnderWayError
-from serving.apply import Hands, apply, resume, seen_ready
+from serving.apply import Hands, apply, resume
+from serving.intent import (
+    ApplySettings,
+    Intent,
+    intend,
+    resumed_target,
+    running_plan,
+    services_of,
+)
 from serving.quarantine import offered
-from serving.state import State, read_state, write_state
+from serving.run_plan import noted
+from serving.state import State, read_state
 from workflows.audit import fingerprint, keep
-from workflows.intent import Intent, TickSettings, intend, resumed_target, running_plan, services_of
 from workflows.ticklog import TickLog
 
 if TYPE_CHECKING:
@@ -30,11 +38,18 @@ if TYPE_CHECKING:
     from optimizer.load import LoadSource
     from optimizer.solvers import Solver
     from penstock.clock import Clock
-    from serving.apply import ApplyReport, Target
+    from serving.apply import ApplyReport
     from serving.cluster import Cluster
     from workflows.recording import Tick
 
-__all__ = ["Ports", "TickSettings", "adapt", "apply_plan", "running_plan"]
+__all__ = ["Ports", "TickSettings", "adapt", "running_plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickSettings(ApplySettings):
+    """How a tick plans, within a time limit [s], and then renders and waits."""
+
+    time_limit_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +137,7 @@ def carry_on(
             f"a switch is in phase {state.journal.phase}, and nothing may be written"
         )
     target = resumed_target(state, pipeline, ports.cluster, settings)
-    report = _noted(
+    report = noted(
         resume(target, state, _hands(ports.cluster, ports.clock, settings)), target, ports.cluster
     )
     log.resumed(report)
@@ -146,45 +161,11 @@ def carry_out(
     if mode is not Mode.APPLY or intent.target is None:
         return None
     hands = _hands(ports.cluster, ports.clock, settings)
-    return _noted(apply(intent.target, intent.changes, state, hands), intent.target, ports.cluster)
-
-
-def apply_plan(
-    plan: Plan,
-    pipeline: Pipeline,
-    cluster: Cluster,
-    settings: TickSettings,
-    *,
-    clock: Clock,
-    on_progress: Callable[[str], None] = lambda line: None,
-) -> ApplyReport:
-    """Make a cluster run a plan that a person chose, note it as the running one, and see it ready.
-
-    A switch that is under way is carried on first.
-    """
-    hands = Hands(cluster=cluster, clock=clock, pace=settings.pace, on_progress=on_progress)
-    state = read_state(cluster, pipeline.name, pipeline.namespace)
-    if state.journal is not None:
-        target = resumed_target(state, pipeline, cluster, settings)
-        before = _noted(resume(target, state, hands), target, cluster)
-        if before.state.journal is not None:
-            return before
-        state = before.state
-    intent = intend(plan, state, pipeline, cluster, settings, now_s=clock.now())
-    assert intent.target is not None, "there is a plan"
-    report = _noted(apply(intent.target, intent.changes, state, hands), intent.target, cluster)
-    return seen_ready(report, intent.target, hands)
+    return noted(apply(intent.target, intent.changes, state, hands), intent.target, ports.cluster)
 
 
 def _hands(cluster: Cluster, clock: Clock, settings: TickSettings) -> Hands:
     return Hands(cluster=cluster, clock=clock, pace=settings.pace)
-
-
-def _noted(report: ApplyReport, target: Target | None, cluster: Cluster) -> ApplyReport:
-    """Note in the state that the target was applied whole, if it was."""
-    if target is None or not report.ok or report.state.applied == target.digest:
-        return report
-    return replace(report, state=write_state(cluster, replace(report.state, applied=target.digest)))
 
 
 def _solve(

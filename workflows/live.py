@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.steps import REQUESTS
+from components.steps.measure import REQUESTS
 from penstock.clock import RealClock
 from penstock.cores import usable_cores
 from penstock.dataset import LabelledRequest, read_dataset
@@ -29,8 +29,9 @@ from penstock.progress import Progress, Report, silent
 from profiles.scoring import SCORERS
 from serving.cluster.local import LocalCluster
 from serving.loadgen import read_samples
+from serving.run_plan import apply_plan
 from workflows import wiring
-from workflows.adapt import adapt, apply_plan
+from workflows.adapt import adapt
 from workflows.recording import Recording, Request, RunInfo, Sample, StageState, Tick
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from optimizer.forecast.card import ModelCard
-from optimizer.plan_json import plan_from_json
 from penstock.domain import Plan, ProfileTable
 from penstock.errors import PenstockError, ProfileError, SpecError
+from penstock.plan_json import plan_from_json
 from profiles import table as profile_tables
 from workflows.recording import Recording, write_text
 from workflows.summary import (

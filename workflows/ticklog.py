@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from optimizer.plan import Outcome
     from penstock.clock import Clock
     from serving.apply import ApplyReport
+    from serving.intent import Intent
     from serving.journal import Quarantined
-    from workflows.intent import Intent
 
 
 class TickLog:

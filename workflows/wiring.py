@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from serving.cluster import Cluster
     from serving.cluster.local import LocalCluster
     from serving.render import RenderSettings
-    from workflows.adapt import Ports
-    from workflows.intent import TickSettings
+    from workflows.adapt import Ports, TickSettings
     from workflows.recording import Tick
 
 CLUSTERS = ("local", "kubernetes", "memory")
@@ -67,18 +66,10 @@ def make_forecaster(pipeline: Pipeline, layout: Layout) -> Forecaster:
 def render_settings(layout: Layout, settings: Settings) -> RenderSettings:
     """Return how plans are rendered: with the uploaded versions where there is a catalog."""
     from components.steps import read_catalog
-    from serving.autoscale import Autoscaling
-    from serving.render import RenderSettings
+    from serving.settings import RenderSettings
 
     uris = read_catalog(layout.catalog).uris if layout.catalog.exists() else {}
-    return RenderSettings(
-        image=settings.image,
-        store_uri=store_uri(layout, settings),
-        service_account=settings.service_account,
-        autoscaling=Autoscaling(settings.autoscaling),
-        prometheus_url=settings.prometheus_url,
-        artifact_uris=uris,
-    )
+    return RenderSettings.of(settings, store_uri=store_uri(layout, settings), artifact_uris=uris)
 
 
 def attach(name: str, layout: Layout) -> Cluster:
@@ -175,16 +166,13 @@ def tick_settings(
     layout: Layout, settings: Settings, *, cluster: Cluster | None = None
 ) -> TickSettings:
     """Return how a tick renders and waits on that cluster."""
-    from workflows.intent import Edits, TickSettings
+    from workflows.adapt import TickSettings
 
-    settle_s = settings.settle_s
-    return TickSettings(
+    return TickSettings.of(
+        settings,
         render=render_settings(layout, settings),
+        cluster=cluster,
         time_limit_s=settings.solver_time_limit_s,
-        ready_timeout_s=settings.ready_timeout_s,
-        settle_s=getattr(cluster, "settle_s", 0.0) if settle_s is None else settle_s,
-        quarantine_s=settings.quarantine_s,
-        edits=Edits(settings.edits),
     )
 
 

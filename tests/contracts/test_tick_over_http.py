@@ -13,13 +13,13 @@ from penstock.domain import Mode
 from penstock.errors import PenstockError
 from serving.cluster.access import Account, Role
 from serving.cluster.kubernetes import connect
+from serving.intent import intend, running_plan
 from serving.state import read_state
 from tests.api_http import killed_at, serve
 from tests.kserve import KServe
 from tests.shared_data import shared
 from tests.ticks import SETTINGS, calm, ports, tick
 from workflows import audit
-from workflows.intent import intend, running_plan
 
 CHANGED = frozenset({"get", "list", "create", "patch", "delete"})
 ROLE = Role(

@@ -24,8 +24,8 @@ def diff(
     """Show what apply would change. Exits 0 when nothing would, 2 otherwise."""
     from penstock.clock import RealClock
     from serving.diff import describe
+    from serving.intent import intend
     from serving.state import read_state
-    from workflows.intent import intend
 
     pipeline, layout, settings = opened(spec, root)
     live = wiring.attach(cluster, layout)
@@ -52,7 +52,7 @@ def apply(
 ) -> None:
     """Make a cluster run a plan: what is new first, then the graph, then what is left over."""
     from penstock.clock import RealClock
-    from workflows.adapt import apply_plan
+    from serving.run_plan import apply_plan
 
     pipeline, layout, settings = opened(spec, root)
     chosen = read_plan(layout, plan_file)

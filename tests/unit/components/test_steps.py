@@ -119,7 +119,7 @@ def test_a_trainer_is_a_module_with_a_main(
 def test_a_task_that_nobody_scores_is_refused(
     catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "read_dataset", lambda path: ())
+    monkeypatch.setattr(steps.measure, "read_dataset", lambda path: ())
     with pytest.raises(UserError, match="no scorer for the task ''; there are classify, detect"):
         steps.profile_variant(SPEC, str(catalog), str(tmp_path), "locate", "small", "unused")
 

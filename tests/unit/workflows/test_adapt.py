@@ -13,10 +13,10 @@ from optimizer.solvers import Solution, Status
 from penstock.domain import Load, Mode
 from penstock.errors import BrokenPromiseError, SourceError
 from serving.cluster.memory import MemoryCluster
+from serving.intent import Intent, intend
 from serving.state import State, read_state
 from tests.ticks import SETTINGS, Writes, calm, ports, services, tick
 from workflows.adapt import running_plan
-from workflows.intent import Intent, intend
 from workflows.recording import Tick
 
 

@@ -10,11 +10,11 @@ import pytest
 from optimizer.load import TraceLoad
 from penstock.domain import Mode
 from serving.diff import Action, Change
+from serving.intent import Edits
 from serving.state import read_state, write_state
 from tests.builders import profile_table
 from tests.ticks import SETTINGS, calm, ports, services, tick
 from workflows.adapt import Ports, TickSettings, adapt
-from workflows.intent import Edits
 from workflows.recording import Tick
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
-from optimizer.plan import plan_from_json, plan_to_json
 from penstock.domain import Pipeline, Plan
 from penstock.errors import UserError
+from penstock.plan_json import plan_from_json, plan_to_json
+from penstock.settings import Settings
 from serving.apply import Pace, Target, digest_of, live_objects
 from serving.diff import Change, diff
 from serving.edits import edits, respecting, told
@@ -30,20 +31,42 @@ class Edits(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TickSettings:
-    """How a tick renders and waits.
+class ApplySettings:
+    """How a plan is rendered, and how long an apply waits.
 
     ``settle_s`` is the drain between a moved graph and the services it left; what did not come up
     is not tried again for ``quarantine_s``; after ``patience_s`` a switch is left to the next tick.
     """
 
     render: RenderSettings
-    time_limit_s: float = 10.0
     ready_timeout_s: float = 120.0
     settle_s: float = 0.0
     quarantine_s: float = 600.0
     patience_s: float = float("inf")
     edits: Edits = Edits.REVERT
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        render: RenderSettings,
+        cluster: Cluster | None = None,
+        **more: Any,
+    ) -> Self:
+        """Return what the settings say; the drain is what that cluster's routers need, if unset.
+
+        ``more`` is what a subclass has besides.
+        """
+        settle_s = settings.settle_s
+        return cls(
+            render=render,
+            ready_timeout_s=settings.ready_timeout_s,
+            settle_s=getattr(cluster, "settle_s", 0.0) if settle_s is None else settle_s,
+            quarantine_s=settings.quarantine_s,
+            edits=Edits(settings.edits),
+            **more,
+        )
 
     @property
     def pace(self) -> Pace:
@@ -70,7 +93,7 @@ def intend(
     state: State,
     pipeline: Pipeline,
     cluster: Cluster,
-    settings: TickSettings,
+    settings: ApplySettings,
     *,
     now_s: float,
 ) -> Intent:
@@ -108,7 +131,7 @@ def target_of(plan_json: str, pipeline: Pipeline, settings: RenderSettings) -> T
 
 
 def resumed_target(
-    state: State, pipeline: Pipeline, cluster: Cluster, settings: TickSettings
+    state: State, pipeline: Pipeline, cluster: Cluster, settings: ApplySettings
 ) -> Target | None:
     """Return what the switch in the state is to end at, with the edits that are respected.
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from optimizer.plan import plan_from_json, plan_to_json
 from penstock.errors import SpecError
+from penstock.plan_json import plan_from_json, plan_to_json
 from tests.builders import plan, promise
 
 
