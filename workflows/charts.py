@@ -6,30 +6,21 @@ than colour. Importing this module imports matplotlib; whoever draws nothing doe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
+from components.pages.axes import LINES, MARKERS, Ladders, drawn, legend, plain_ticks
+from components.pages.svg import COLOR, rung, to_svg
 from penstock.domain import Profile, ProfileTable
 from workflows.recording import Recording
 from workflows.series import SMOOTH_S, Seconds, by_second, running_capacity, spans_of
 from workflows.summary import PROMISED_ATTAINMENT, RunSummary, accuracy
-from workflows.svg import COLOR, rung, style, to_svg
 
-WIDTH_IN = 11.0
 NAMED_FROM = 0.08
 """A band has room for its variant's name from this share of the run on."""
-
-LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
-
-Ladders = Mapping[str, Sequence[str]]
-"""Stage to its variants, from light to heavy."""
 
 
 def story(recording: Recording, ladders: Ladders) -> str:
@@ -38,7 +29,7 @@ def story(recording: Recording, ladders: Ladders) -> str:
         {stage for s in recording.timeline for stage in s.stages}, key=list(ladders).index
     )
     heights = [2.3, *([1.0] * len(stages)), 1.0, 1.9, 1.2]
-    with _drawn("story", height_in=sum(heights) + 0.45 * len(heights)) as figure:
+    with drawn("story", height_in=sum(heights) + 0.45 * len(heights)) as figure:
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         _draw_load(axes[0], recording)
         for axis, stage in zip(axes[1:], stages, strict=False):
@@ -56,7 +47,7 @@ def story(recording: Recording, ladders: Ladders) -> str:
 
 def beside(recordings: Mapping[str, Recording]) -> str:
     """Draw the runs beside each other under the same load, on shared axes."""
-    with _drawn("beside", height_in=7.2) as figure:
+    with drawn("beside", height_in=7.2) as figure:
         grid = figure.subplots(4, len(recordings), sharex=True, sharey="row", squeeze=False)
         for column, (name, recording) in enumerate(recordings.items()):
             seconds, colour = by_second(recording), _run_colour(name)
@@ -84,7 +75,7 @@ def beside(recordings: Mapping[str, Recording]) -> str:
 
 def trade_off(runs: Mapping[str, RunSummary]) -> str:
     """Draw accuracy against cost; a run that misses its objective is hollow."""
-    with _drawn("trade-off", width_in=5.3, height_in=3.4) as figure:
+    with drawn("trade-off", width_in=5.3, height_in=3.4) as figure:
         axis = figure.subplots()
         for marker, (name, run) in zip(MARKERS, runs.items(), strict=False):
             if run.mean_cores is None or run.mean_accuracy is None:
@@ -103,7 +94,7 @@ def trade_off(runs: Mapping[str, RunSummary]) -> str:
 
 def tail(recordings: Mapping[str, Recording]) -> str:
     """Draw the share of requests that took longer than a latency; lost ones took for ever."""
-    with _drawn("tail", width_in=5.3, height_in=3.4) as figure:
+    with drawn("tail", width_in=5.3, height_in=3.4) as figure:
         axis = figure.subplots()
         for line, (name, recording) in zip(LINES, recordings.items(), strict=False):
             if not recording.requests:
@@ -118,36 +109,14 @@ def tail(recordings: Mapping[str, Recording]) -> str:
         axis.axhline(100 * (1 - PROMISED_ATTAINMENT), color=COLOR["muted"], lw=0.8, ls=":")
         axis.set(xscale="log", yscale="log", xlabel="latency [s]", ylabel="requests slower [%]")
         axis.set_ylim(0.05, 130)
-        _plain_ticks(axis.xaxis, axis.yaxis)
-        _legend(axis)
+        plain_ticks(axis.xaxis, axis.yaxis)
+        legend(axis)
         return to_svg(figure, name="tail", title="Share of requests slower than a latency")
-
-
-def profile_latencies(table: ProfileTable, ladders: Ladders) -> str:
-    """Draw latency over batch size, one panel per stage, one line per variant."""
-    with _drawn("profiles", height_in=3.6) as figure:
-        grid = figure.subplots(1, len(ladders), squeeze=False, sharey=True)[0]
-        for axis, (stage, variants) in zip(grid, ladders.items(), strict=True):
-            for position, variant in enumerate(variants):
-                profile = table.find(stage, variant)
-                if profile is not None:
-                    _draw_profile(axis, profile, position, len(variants))
-            axis.set(xscale="log", yscale="log", xlabel="batch size [requests]")
-            batches = sorted(
-                {p.batch_size for x in table.profiles if x.stage == stage for p in x.points}
-            )
-            axis.set_xticks(batches, labels=[str(b) for b in batches])
-            axis.xaxis.set_minor_formatter(NullFormatter())
-            _plain_ticks(axis.yaxis)
-            axis.set_title(stage)
-            _legend(axis)
-        grid[0].set_ylabel("latency of a full batch [s]")
-        return to_svg(figure, name="profiles", title="Latency over batch size of each variant")
 
 
 def accuracy_ladder(table: ProfileTable, ladders: Ladders) -> str:
     """Draw accuracy over the core time that one request costs at the best batch size."""
-    with _drawn("ladder", height_in=3.2) as figure:
+    with drawn("ladder", height_in=3.2) as figure:
         grid = figure.subplots(1, len(ladders), squeeze=False, sharey=True)[0]
         for axis, (stage, variants) in zip(grid, ladders.items(), strict=True):
             found = [p for p in (table.find(stage, v) for v in variants) if p is not None]
@@ -161,15 +130,9 @@ def accuracy_ladder(table: ProfileTable, ladders: Ladders) -> str:
                 )
             axis.set(xscale="log", xlabel="core time per request [ms]", title=stage)
             axis.margins(0.18, 0.22)
-            _plain_ticks(axis.xaxis)
+            plain_ticks(axis.xaxis)
         grid[0].set_ylabel("accuracy [%]")
         return to_svg(figure, name="ladder", title="Accuracy and cost of each variant")
-
-
-@contextmanager
-def _drawn(name: str, *, height_in: float, width_in: float = WIDTH_IN) -> Iterator[Figure]:
-    with style(name):
-        yield Figure(figsize=(width_in, height_in), layout="constrained")
 
 
 def _draw_load(axis: Axes, recording: Recording) -> None:
@@ -201,7 +164,7 @@ def _draw_load(axis: Axes, recording: Recording) -> None:
             axis.fill_between(span, *edges, color=COLOR["forecast"], alpha=0.13, lw=0)
     axis.set_ylim(bottom=0)
     axis.set(title="Load, forecast and capacity", ylabel="rate [req/s]")
-    _legend(axis)
+    legend(axis)
 
 
 def _draw_stage(axis: Axes, stage: str, recording: Recording, variants: Sequence[str]) -> None:
@@ -232,7 +195,7 @@ def _draw_stage(axis: Axes, stage: str, recording: Recording, variants: Sequence
     axis.set_ylim(0, max(replicas for *_, replicas in spans) + 0.4)
     axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     axis.set(title=f"Stage {stage}: variant and replicas", ylabel="replicas")
-    _legend(axis, order=[*variants, "ready"])
+    legend(axis, order=[*variants, "ready"])
 
 
 def _draw_cores(axis: Axes, recording: Recording) -> None:
@@ -256,7 +219,7 @@ def _draw_latency(axis: Axes, recording: Recording) -> None:
             label="requests lost",
         )
     axis.set(title="End-to-end latency per second", ylabel="latency [s]")
-    _legend(axis)
+    legend(axis)
 
 
 def _draw_accuracy(axis: Axes, recording: Recording, colour: str) -> None:
@@ -269,7 +232,7 @@ def _draw_accuracy(axis: Axes, recording: Recording, colour: str) -> None:
         label = f"mean of the run {100 * mean:.1f} %"
         axis.axhline(100 * mean, color=COLOR["muted"], lw=1, ls=LINES[2], label=label)
     axis.set(title="Accuracy of the answers", ylabel="items right [%]")
-    _legend(axis)
+    legend(axis)
 
 
 def _draw_quantiles(axis: Axes, seconds: Seconds, colour: str) -> None:
@@ -278,7 +241,7 @@ def _draw_quantiles(axis: Axes, seconds: Seconds, colour: str) -> None:
     axis.plot(middle, seconds.p99_s, color=colour, label="p99")
     axis.plot(middle, seconds.p50_s, color=colour, lw=1.2, ls=LINES[1], label="p50")
     axis.set_yscale("log")
-    _plain_ticks(axis.yaxis)
+    plain_ticks(axis.yaxis)
 
 
 def _draw_slo(axis: Axes, slo_s: float) -> None:
@@ -293,16 +256,6 @@ def _draw_steps(axis: Axes, recording: Recording, colour: str) -> None:
     axis.step(times, cores, where="post", color=colour)
 
 
-def _draw_profile(axis: Axes, profile: Profile, position: int, count: int) -> None:
-    points = sorted(profile.points, key=lambda point: point.batch_size)
-    batches = [p.batch_size for p in points]
-    colour, marker = COLOR[f"rung-{rung(position, count)}"], MARKERS[position % len(MARKERS)]
-    high = [p.latency_at(0.99) for p in points]
-    axis.plot(batches, high, marker, ls="-", color=colour, ms=4.5, label=profile.variant)
-    middle = [p.latency_at(0.5) for p in points]
-    axis.fill_between(batches, middle, high, color=colour, alpha=0.15, lw=0)
-
-
 def _mark_moves(axis: Axes, recording: Recording) -> None:
     for tick in recording.ticks:
         if tick.decision.kind == "move":
@@ -315,28 +268,3 @@ def _core_ms(profile: Profile) -> float:
 
 def _run_colour(name: str) -> str:
     return COLOR.get(name, COLOR["muted"])
-
-
-def _plain_ticks(*axes: Any) -> None:
-    """Put marks at 1, 2 and 5 of each decade, and write 0.05 and not 5 x 10^-2."""
-    for axis in axes:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
-
-
-def _legend(axis: Axes, *, order: Sequence[str] = ()) -> None:
-    """Put the legend above the axes, at the right of the title, where no data is."""
-    handles, labels = axis.get_legend_handles_labels()
-    pairs = list(zip(handles, labels, strict=True))
-    if order:
-        pairs.sort(key=lambda pair: list(order).index(pair[1]))
-    if pairs:
-        axis.legend(
-            [handle for handle, _ in pairs],
-            [label for _, label in pairs],
-            loc="lower right",
-            bbox_to_anchor=(1, 1.0),
-            ncols=len(pairs),
-            borderaxespad=0.4,
-        )

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from components import pages
 from optimizer.forecast.card import ModelCard
 from penstock.domain import Plan, ProfileTable
 from penstock.errors import PenstockError, ProfileError, SpecError
@@ -107,7 +108,7 @@ def gather(example_dir: Path) -> Material:
 def render(material: Material, *, charts: Mapping[str, Markup]) -> str:
     """Return the page around the charts that ``draw`` has made."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([Path(__file__).parent, Path(pages.__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -136,7 +137,8 @@ def render(material: Material, *, charts: Mapping[str, Markup]) -> str:
 
 def draw(material: Material) -> dict[str, Markup]:
     """Return the page's charts as SVG; those of the profiles only if there are any."""
-    from workflows import charts  # matplotlib takes a second to import
+    from components.pages.charts import profile_curves  # matplotlib takes a second to import
+    from workflows import charts
 
     drawn = {
         "story": charts.story(material.recordings[ADAPTIVE], material.ladders),
@@ -147,7 +149,7 @@ def draw(material: Material) -> dict[str, Markup]:
     table: ProfileTable | None = material.profiles.value
     if table is not None:
         profiled = _profiled(table, material.ladders)
-        drawn["profiles"] = charts.profile_latencies(table, profiled)
+        drawn["profiles"] = profile_curves(table, profiled)
         drawn["ladder"] = charts.accuracy_ladder(table, profiled)
     return {name: Markup(svg) for name, svg in drawn.items()}
 
@@ -202,7 +204,7 @@ def _ladders(
 
 
 def _rungs(ladders: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, str], int]:
-    from workflows.svg import rung
+    from components.pages.svg import rung
 
     return {
         (stage, variant): rung(position, len(variants))

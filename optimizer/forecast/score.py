@@ -118,16 +118,7 @@ def score(
     """
     windows, actual = windows_of(history, window_steps=window_steps, horizon_steps=horizon_steps)
     chosen = spread(len(windows), max_windows)
-    made = [
-        forecaster.forecast(
-            Load(
-                values_rps=tuple(windows[i].tolist()),
-                step_s=history.step_s,
-                end_s=float((i + window_steps) * history.step_s),
-            )
-        )
-        for i in chosen
-    ]
+    made = forecasts_of(forecaster, windows, chosen, step_s=history.step_s)
     actual, point = actual[chosen], np.array([one.load_rps for one in made])
     return Score(
         forecaster=forecaster.name,
@@ -138,6 +129,27 @@ def score(
         excess_pct=excess_pct(actual, point),
         coverage=_coverage(actual, made),
     )
+
+
+def forecasts_of(
+    forecaster: Forecaster, windows: Rates, chosen: NDArray[np.int64], *, step_s: float
+) -> list[Forecast]:
+    """Return the forecasts for some of a history's windows, by their indices.
+
+    Raises:
+        PenstockError: whatever the forecaster raises.
+    """
+    window_steps = windows.shape[1]
+    return [
+        forecaster.forecast(
+            Load(
+                values_rps=tuple(windows[i].tolist()),
+                step_s=step_s,
+                end_s=float((i + window_steps) * step_s),
+            )
+        )
+        for i in chosen
+    ]
 
 
 def score_table(

@@ -8,6 +8,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from components.pages.charts import profile_curves
+from components.pages.svg import RUNGS, TOKENS, rung
 from penstock.domain import Mode, Plan
 from tests.builders import option, plan, promise
 from tests.recordings import (
@@ -23,7 +25,6 @@ from workflows import charts
 from workflows.recording import Decided, Outcome
 from workflows.series import by_second, running_capacity, spans_of
 from workflows.summary import summarize_run
-from workflows.svg import RUNGS, TOKENS, rung
 
 LADDERS = {"locate": ("det-s", "det-m", "det-l"), "classify": ("cls-s", "cls-m", "cls-l")}
 RUNS = ("adaptive", "lightest", "heaviest")
@@ -41,7 +42,7 @@ def drawn(runs):
         "beside": charts.beside(runs),
         "trade-off": charts.trade_off({n: summarize_run(r) for n, r in runs.items()}),
         "tail": charts.tail(runs),
-        "profiles": charts.profile_latencies(profiled(), LADDERS),
+        "profiles": profile_curves(profiled(), LADDERS),
         "ladder": charts.accuracy_ladder(profiled(), LADDERS),
     }
 
