@@ -12,6 +12,7 @@ def assemble_profiles(
     trained: dsl.Input[dsl.Artifact],
     catalog: dsl.Input[dsl.Artifact],
     profiles: dsl.Output[dsl.Artifact],
+    curves: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Assemble the table and measure the accuracy of each combination of variants.
@@ -22,6 +23,7 @@ def assemble_profiles(
         trained: What train_models made; its dataset is what is scored.
         catalog: What upload_models wrote.
         profiles: JSON file with the table of profiles.
+        curves: Latency and throughput over batch size of every variant.
         metrics: Measured accuracies.
     """
     from components import scores, steps
@@ -33,6 +35,7 @@ def assemble_profiles(
             catalog=catalog.path,
             dataset=f"{trained.path}/dataset",
             out=profiles.path,
+            page=curves.path,
         ),
         metrics,
     )

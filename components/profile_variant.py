@@ -13,6 +13,8 @@ def profile_variant(
     trained: dsl.Input[dsl.Artifact],
     catalog: dsl.Input[dsl.Artifact],
     profile: dsl.Output[dsl.Artifact],
+    curves: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Measure latency, throughput and accuracy on the predictor server that will serve the variant.
 
@@ -23,14 +25,20 @@ def profile_variant(
         trained: What train_models made; its dataset is what is asked and scored.
         catalog: What upload_models wrote.
         profile: JSON file with the variant's profile.
+        curves: Latency and throughput over batch size.
+        metrics: Accuracy, highest throughput, and p99 latency of the smallest batch.
     """
-    from components import steps
+    from components import scores, steps
 
-    steps.profile_variant(
-        spec=spec,
-        catalog=catalog.path,
-        dataset=f"{trained.path}/dataset",
-        stage=stage,
-        variant=variant,
-        out=profile.path,
+    scores.record(
+        steps.profile_variant(
+            spec=spec,
+            catalog=catalog.path,
+            dataset=f"{trained.path}/dataset",
+            stage=stage,
+            variant=variant,
+            out=profile.path,
+            page=curves.path,
+        ),
+        metrics,
     )

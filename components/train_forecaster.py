@@ -9,7 +9,7 @@ from components.image import IMAGE
 def train_forecaster(
     spec: str,
     shared: str,
-    forecaster: dsl.Output[dsl.Model],
+    candidate: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Train the load predictor and score it against the last value and the window's maximum.
@@ -17,9 +17,9 @@ def train_forecaster(
     Args:
         spec: Pipeline document, as YAML text; its window and horizon are what is learnt.
         shared: Folder of public data sets with the load history; empty takes the generator.
-        forecaster: Folder with the trained predictor.
+        candidate: Folder with the trained predictor.
         metrics: Errors of the predictor and of the two it is held against.
     """
     from components import scores, steps
 
-    scores.record(steps.train_forecaster(spec=spec, shared=shared, out=forecaster.path), metrics)
+    scores.record(steps.train_forecaster(spec=spec, shared=shared, out=candidate.path), metrics)

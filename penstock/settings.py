@@ -67,6 +67,19 @@ class Settings:
 VARIABLES: Mapping[str, str] = {f.name: f"PENSTOCK_{f.name.upper()}" for f in fields(Settings)}
 
 
+_LOCAL_ONLY = ("schemas", "shared", "metrics_port")
+
+
+def pod_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that set in a pod what means something there; none is a secret."""
+    found = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    return {
+        VARIABLES[name]: str(value)
+        for name, value in found.items()
+        if name not in _LOCAL_ONLY and value is not None and str(value)
+    }
+
+
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read settings from environment variables.
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.steps import read_catalog
+from components.steps import NONE_FILE, read_catalog
 from penstock import errors
 from penstock.errors import ArtifactError, PenstockError, UserError
 from penstock.progress import PROGRESS_VARIABLE, Progress, Report, parse_line, silent
@@ -50,8 +50,10 @@ TITLES = {
     "profile-variant": "profile",
     "assemble-profiles": "end-to-end accuracy",
     "train-forecaster": "train load predictor",
+    "gate-forecaster": "gate",
     "optimize-plan": "solve",
     "render-manifests": "render",
+    "apply-plan": "apply",
 }
 """kfp's name of a task: what the step itself calls it when it reports."""
 UNCHANGED = "unchanged since the last run"
@@ -94,6 +96,8 @@ def run_local(layout: Layout, parameters: Parameters, *, report: Report = silent
 def publish(layout: Layout, results: Mapping[str, str]) -> None:
     """Copy the pipeline's results to their places, each appearing whole.
 
+    A forecaster that the gate turned down leaves no older one behind: none is in use then.
+
     Raises:
         UserError: a place can't be written.
     """
@@ -101,7 +105,10 @@ def publish(layout: Layout, results: Mapping[str, str]) -> None:
         source = Path(results[result]) / within
         target: Path = getattr(layout, part)
         try:
-            _replace(source, target)
+            if (source / NONE_FILE).exists():
+                _remove(target)
+            else:
+                _replace(source, target)
         except OSError as err:
             raise UserError(f"{target} can't be written: {err}; free or choose a folder") from err
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,7 +16,7 @@ from hera.workflows import Container, CronWorkflow, models
 
 from penstock.domain import Pipeline
 from penstock.errors import DomainError, ManifestError
-from penstock.settings import VARIABLES, Settings
+from penstock.settings import Settings, pod_environment
 from serving.manifest import Manifest
 from serving.manifest import to_yaml as _to_yaml
 from serving.names import pipeline_labels
@@ -37,7 +37,6 @@ POLICIES = ("Allow", "Forbid", "Replace")
 STOP = "cronworkflow.failed >= 30 && cronworkflow.failed > cronworkflow.succeeded"
 """The counts are of the loop's whole life, so a plain bound would stop every loop some day; this
 one stops a loop that fails more often than not, and the last plan stays up."""
-_LOCAL_ONLY = ("schemas", "shared", "metrics_port")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -223,7 +222,7 @@ def _tick(settings: Settings, cron: CronSettings) -> Container:
             *("adapt", f"{CONFIG_FOLDER}/pipeline.yaml", "--once"),
             *("--cluster", "kubernetes", "--out", RESULTS_FOLDER),
         ],
-        env=_environment(settings),
+        env=[models.EnvVar(name=k, value=v) for k, v in pod_environment(settings).items()],
         resources=models.ResourceRequirements(
             requests={"cpu": cron.cpu_request, "memory": cron.memory_request},
             limits={"cpu": cron.cpu_limit, "memory": cron.memory_limit},
@@ -239,16 +238,6 @@ def _tick(settings: Settings, cron: CronSettings) -> Container:
             backoff=models.Backoff(duration="2s"),
         ),
     )
-
-
-def _environment(settings: Settings) -> list[models.EnvVar]:
-    """Return every setting that means something in a pod; none of them is a secret."""
-    found = [(f.name, getattr(settings, f.name)) for f in fields(settings)]
-    return [
-        models.EnvVar(name=VARIABLES[name], value=str(value))
-        for name, value in found
-        if name not in _LOCAL_ONLY and value is not None and str(value)
-    ]
 
 
 def _volumes(pipeline: Pipeline) -> list[models.Volume]:

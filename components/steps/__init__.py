@@ -12,13 +12,22 @@ from components.steps.models import (
     train_models,
     upload_models,
 )
-from components.steps.plan import optimize_plan, render_manifests
-from components.steps.predict import train_forecaster
+from components.steps.plan import apply_plan, optimize_plan, render_manifests
+from components.steps.predict import (
+    NONE_FILE,
+    forecaster_key,
+    gate_forecaster,
+    train_forecaster,
+)
 
 __all__ = [
+    "NONE_FILE",
     "Catalog",
     "Uploaded",
+    "apply_plan",
     "assemble_profiles",
+    "forecaster_key",
+    "gate_forecaster",
     "optimize_plan",
     "profile_pipeline",
     "profile_variant",

@@ -11,6 +11,7 @@ from penstock import progress
 from penstock.dataset import read_dataset
 from penstock.domain import Pipeline, ProfileTable
 from penstock.errors import UserError
+from penstock.files import write_whole
 from penstock.progress import Progress
 from penstock.spec import parse_pipeline
 
@@ -32,9 +33,14 @@ PIPELINE_S = 600.0
 
 
 def profile_variant(
-    spec: str, catalog: str, dataset: str, stage: str, variant: str, out: str
-) -> None:
-    """Measure one variant, fetched from the store, on the predictor server."""
+    spec: str, catalog: str, dataset: str, stage: str, variant: str, out: str, page: str = ""
+) -> dict[str, float]:
+    """Measure one variant, fetched from the store, on the predictor server.
+
+    Returns:
+        Its accuracy (share), its highest throughput [req/s], and the p99 latency [s] of its
+        smallest batch.
+    """
     from profiles import table
     from profiles.profiler import profile_variant as profile
 
@@ -49,11 +55,19 @@ def profile_variant(
             settings=_profiler_settings(),
             report=_named(f"profile {variant}"),
         )
-    table.save(ProfileTable(profiles=(measured,)), Path(out))
+    alone = ProfileTable(profiles=(measured,))
+    table.save(alone, Path(out))
+    _show(alone, pipeline, f"Profile of {stage}/{variant}", page)
+    smallest = min(measured.points, key=lambda p: (p.batch_size, -p.cpu_cores))
+    return {
+        "accuracy": measured.accuracy,
+        "throughput_rps": max(p.throughput_rps for p in measured.points),
+        "latency_p99_s": smallest.latency_at(0.99),
+    }
 
 
 def assemble_profiles(
-    spec: str, parts: Sequence[str], catalog: str, dataset: str, out: str
+    spec: str, parts: Sequence[str], catalog: str, dataset: str, out: str, page: str = ""
 ) -> dict[str, float]:
     """Put profiles into one table, and measure each combination of variants end to end.
 
@@ -78,6 +92,7 @@ def assemble_profiles(
         )
     whole = ProfileTable(profiles=merged.profiles, joint_accuracy=joint)
     table.save(whole, Path(out))
+    _show(whole, pipeline, f"Profiles of {pipeline.name}", page)
     return _accuracy_figures(whole, pipeline)
 
 
@@ -116,6 +131,15 @@ def _accuracy_figures(whole: ProfileTable, pipeline: Pipeline) -> dict[str, floa
         "accuracy_worst": min(one.measured for one in over),
         "product_overstates_at_most": max(one.share for one in over),
     }
+
+
+def _show(table: ProfileTable, pipeline: Pipeline, title: str, page: str) -> None:
+    """Write the page of the profiles to a path, if there is one."""
+    if not page:
+        return
+    from components.pages.results import profiles_page
+
+    write_whole(Path(page), profiles_page(table, [s.name for s in pipeline.stages], title))
 
 
 def _tasks(pipeline: Pipeline, dataset: Path) -> "Tasks":

@@ -19,6 +19,8 @@ from penstock.errors import UserError
 from penstock.progress import Progress
 from penstock.spec import format_pipeline
 from profiles import table
+from serving.store import make_store
+from serving.store.releases import newest
 from tests.builders import pipeline, stage, variant
 from workflows.bootstrap_local import TITLES, UNCHANGED, run_local
 from workflows.layout import Layout
@@ -70,7 +72,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     spec.write_text(format_pipeline(tiny()))
     layout = Layout(root=folder / "out", spec=spec)
     parameters = Parameters(
-        trainer="tests.e2e.tiny_trainer", store=str(folder / "store"), load_rps=5.0
+        trainer="tests.e2e.tiny_trainer",
+        store=str(folder / "store"),
+        load_rps=5.0,
+        apply=True,
+        cluster="memory",
     )
     reports: list[Progress] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -119,7 +125,8 @@ def test_the_plan_carries_the_load_and_its_manifests_are_rendered(ran: Ran) -> N
 
 def test_steps_told_their_progress(ran: Ran) -> None:
     finished = {one.step for one in ran.reports if one.done == one.total}
-    assert {"train models", "upload", "train load predictor", "solve", "render"} <= finished
+    assert {"train models", "upload", "train load predictor", "gate", "solve"} <= finished
+    assert {"render", "apply"} <= finished
 
 
 def test_nothing_is_left_behind_but_the_results(ran: Ran) -> None:
@@ -128,11 +135,20 @@ def test_nothing_is_left_behind_but_the_results(ran: Ran) -> None:
     assert not list(ran.layout.root.glob(".*"))
 
 
-def test_a_second_run_does_nothing_again(ran: Ran) -> None:
+def test_the_load_predictor_that_is_in_use_lies_in_the_store(ran: Ran) -> None:
+    (gate,) = [one.note for one in ran.reports if one.step == "gate"]
+    assert gate.startswith("published: ")
+    published = newest(make_store(ran.parameters.store), "tiny/load_forecaster")
+    assert published is not None
+    assert published.key == "tiny/load_forecaster/r000001"
+
+
+def test_a_second_run_repeats_only_what_looks_beyond_its_inputs(ran: Ran) -> None:
     before = ran.layout.profiles.read_bytes()
     reports: list[Progress] = []
     run_local(ran.layout, ran.parameters, report=reports.append)
-    assert {one.note for one in reports} == {UNCHANGED}
+    again = {one.step for one in reports if one.note != UNCHANGED}
+    assert again == {"gate", "render", "apply"}
     assert [one.step for one in reports].count("profile") == 3
     assert {one.step for one in reports} == set(TITLES.values())
     assert ran.layout.profiles.read_bytes() == before

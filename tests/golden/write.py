@@ -21,7 +21,7 @@ from serving.manifest import to_yaml as manifests_to_yaml
 from serving.render import RenderSettings, render, to_apply
 from workflows.bootstrap import compile_bootstrap
 from workflows.cron import make_cron, to_yaml
-from workflows.parameters import Parameters
+from workflows.parameters import Build, Parameters
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent
@@ -38,9 +38,10 @@ def golden_files(example: str) -> dict[str, str]:
     """Return an example's golden files, by their path below its golden folder."""
     pipeline = read_pipeline(ROOT / "examples" / example / "pipeline.yaml")
     parameters = Parameters(trainer=f"examples.{example}.train", store=STORE, image=IMAGE)
+    access = {"PENSTOCK_S3_ENDPOINT": "https://s3.example:9000"}
     settings = Settings(image=IMAGE, store=STORE, prometheus_url="http://prometheus:9090")
     return {
-        "bootstrap.yaml": compile_bootstrap(pipeline, parameters),
+        "bootstrap.yaml": compile_bootstrap(pipeline, parameters, Build.of(settings, access)),
         "cron.yaml": to_yaml(make_cron(pipeline, settings)),
         **{f"manifests/{name}": text for name, text in _manifests(pipeline)},
         **(dict(_autoscaled(pipeline)) if example == AUTOSCALED else {}),

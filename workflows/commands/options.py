@@ -39,6 +39,10 @@ Trainer = Annotated[
     str | None,
     typer.Option(help="Module that trains the models; default train.py beside the document."),
 ]
+Parallel = Annotated[
+    int,
+    typer.Option("--parallel", min=1, help="Variants that Kubeflow profiles at once."),
+]
 
 
 def opened(spec: Path, root: Path | None) -> tuple[Pipeline, Layout, Settings]:
@@ -79,6 +83,14 @@ def trainer_of(spec: Path) -> str:
             "--trainer, or put models into the output folder yourself"
         )
     return ".".join(relative.with_suffix("").parts)
+
+
+def known_trainer_of(spec: Path) -> str:
+    """Return ``trainer_of``, or nothing where there is none: a run may name its own."""
+    try:
+        return trainer_of(spec)
+    except UserError:
+        return ""
 
 
 @contextmanager

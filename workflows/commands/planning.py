@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Annotated
 
@@ -9,7 +10,16 @@ import typer
 
 from penstock.errors import UserError
 from workflows import wiring
-from workflows.commands.options import PlanFile, Root, Spec, opened, read_plan
+from workflows.commands.options import (
+    Parallel,
+    PlanFile,
+    Root,
+    Spec,
+    Trainer,
+    known_trainer_of,
+    opened,
+    read_plan,
+)
 from workflows.terminal import out, plan_table
 
 commands = typer.Typer()
@@ -99,10 +109,13 @@ def render(
 
 
 @commands.command(name="compile")
-def compile_(spec: Spec, root: Root = None) -> None:
+def compile_(
+    spec: Spec, root: Root = None, trainer: Trainer = None, parallel: Parallel = 1
+) -> None:
     """Write the Kubeflow pipeline (IR YAML) and the Argo CronWorkflow."""
     from workflows.bootstrap import compile_bootstrap
     from workflows.cron import check_cron, make_cron, to_yaml
+    from workflows.parameters import Build, Parameters
     from workflows.recording import write_text
 
     pipeline, layout, settings = opened(spec, root)
@@ -110,7 +123,12 @@ def compile_(spec: Spec, root: Root = None) -> None:
     faults = check_cron(cron)
     if faults:
         raise UserError("the CronWorkflow would be refused: " + "; ".join(faults))
-    for name, text in {"bootstrap": compile_bootstrap(pipeline), "cron": to_yaml(cron)}.items():
+    bootstrap = compile_bootstrap(
+        pipeline,
+        Parameters.of(settings, trainer=trainer or known_trainer_of(spec)),
+        Build.of(settings, os.environ, parallel_profiles=parallel),
+    )
+    for name, text in {"bootstrap": bootstrap, "cron": to_yaml(cron)}.items():
         path = layout.root / "compiled" / f"{name}.yaml"
         write_text(path, text)
         out.print(path)

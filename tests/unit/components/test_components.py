@@ -23,8 +23,10 @@ NAMES = (
     "profile_variant",
     "assemble_profiles",
     "train_forecaster",
+    "gate_forecaster",
     "optimize_plan",
     "render_manifests",
+    "apply_plan",
 )
 
 
@@ -105,6 +107,13 @@ def test_every_input_is_described(name: str) -> None:
     assert [key for key, spec in inputs.items() if not spec.description] == []
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_ui_shows_has_figures_beside_it(name: str) -> None:
+    outputs = component(name).component_spec.outputs or {}
+    types = [spec.type for spec in outputs.values()]
+    assert [kind for kind in types if "Metrics" in kind] or "system.HTML@0.0.1" not in types
+
+
 def test_the_image_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         monkeypatch.setenv("PENSTOCK_IMAGE", "registry.example/penstock:9")
@@ -124,6 +133,8 @@ def test_profiling_hands_over_paths_and_names(steps: ModuleType, tmp_path: Path)
         trained=dsl.Artifact(uri=str(tmp_path / "trained")),
         catalog=dsl.Artifact(uri=str(tmp_path / "catalog")),
         profile=dsl.Artifact(uri=str(tmp_path / "profile")),
+        curves=dsl.HTML(uri=str(tmp_path / "curves")),
+        metrics=dsl.Metrics(uri=str(tmp_path / "metrics")),
     )
     assert steps.calls["profile_variant"] == {
         "spec": "s",
@@ -132,6 +143,7 @@ def test_profiling_hands_over_paths_and_names(steps: ModuleType, tmp_path: Path)
         "stage": "locate",
         "variant": "small",
         "out": str(tmp_path / "profile"),
+        "page": str(tmp_path / "curves"),
     }
 
 
@@ -145,6 +157,7 @@ def test_assembling_hands_over_every_part_and_records_the_scores(
         trained=dsl.Artifact(uri=str(tmp_path / "trained")),
         catalog=dsl.Artifact(uri=str(tmp_path / "catalog")),
         profiles=dsl.Artifact(uri=str(tmp_path / "profiles")),
+        curves=dsl.HTML(uri=str(tmp_path / "curves")),
         metrics=metrics,
     )
     assert steps.calls["assemble_profiles"]["parts"] == [str(tmp_path / n) for n in ("a", "b")]

@@ -11,15 +11,34 @@ from kfp import components
 from components.image import IMAGE
 from penstock.domain import Pipeline
 from penstock.errors import DomainError
+from penstock.settings import Settings
 from penstock.spec import parse_pipeline
 from tests.builders import pipeline, stage, variant
 from workflows.bootstrap import Results, compile_bootstrap, make_bootstrap
-from workflows.parameters import Parameters
+from workflows.parameters import Build, Parameters
 
 
 def compiled(of: Pipeline | None = None, **options: Any) -> dict[str, Any]:
-    (document,) = yaml.safe_load_all(compile_bootstrap(of or pipeline(), **options))
+    document, _ = yaml.safe_load_all(compile_bootstrap(of or pipeline(), **options))
     return document
+
+
+def platform(**options: Any) -> dict[str, Any]:
+    """What Kubernetes is told of each step, by the step's name."""
+    _, document = yaml.safe_load_all(compile_bootstrap(pipeline(), **options))
+    executors = document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): one for name, one in executors.items()}
+
+
+def containers(**options: Any) -> dict[str, Any]:
+    executors = compiled(**options)["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): one["container"] for name, one in executors.items()}
+
+
+def tasks(document: dict[str, Any]) -> dict[str, Any]:
+    """All tasks, those of nested pipelines and conditions too."""
+    dags = [document["root"], *document["components"].values()]
+    return {name: one for dag in dags for name, one in dag.get("dag", {}).get("tasks", {}).items()}
 
 
 def loop(document: dict[str, Any]) -> dict[str, Any]:
@@ -85,15 +104,85 @@ def test_the_limits_are_inputs_that_the_loop_fills() -> None:
 
 def test_variants_are_measured_one_after_the_other_unless_asked() -> None:
     assert loop(compiled())["iteratorPolicy"] == {"parallelismLimit": 1}
-    assert loop(compiled(parallel_profiles=4))["iteratorPolicy"] == {"parallelismLimit": 4}
+    assert loop(compiled(build=Build(parallel_profiles=4)))["iteratorPolicy"] == {
+        "parallelismLimit": 4
+    }
+
+
+STORED = {"upload-models", "profile-variant", "assemble-profiles", "gate-forecaster"}
 
 
 def test_steps_that_fail_by_chance_are_repeated_and_others_are_not() -> None:
-    document = compiled()
-    measure = document["components"]["comp-measure-variant"]["dag"]["tasks"]
-    tasks = {**document["root"]["dag"]["tasks"], **measure}
-    repeated = {name for name, task in tasks.items() if "retryPolicy" in task}
-    assert repeated == {"upload-models", "profile-variant"}
+    repeated = {name for name, task in tasks(compiled()).items() if "retryPolicy" in task}
+    assert repeated == STORED | {"apply-plan"}
+
+
+def test_what_looks_beyond_its_inputs_is_not_cached() -> None:
+    found = {name: one.get("cachingOptions", {}) for name, one in tasks(compiled()).items()}
+    fresh = {name for name, options in found.items() if not options.get("enableCache")}
+    steps = {name for name in found if name in platform()}
+    assert fresh & steps == {"gate-forecaster", "render-manifests", "apply-plan"}
+
+
+def test_every_step_has_a_name_for_people_and_a_time_limit() -> None:
+    found = tasks(compiled())
+    for name, told in platform().items():
+        assert int(told["activeDeadlineSeconds"]) >= 900
+        assert found[name]["taskInfo"]["name"] != name
+    assert set(platform()) == set(containers())
+
+
+def test_the_plan_is_applied_only_when_that_is_asked_for() -> None:
+    (condition,) = [
+        task for task in tasks(compiled()).values() if "condition" in task.get("triggerPolicy", {})
+    ]
+    assert "pipelinechannel--apply'] == true" in condition["triggerPolicy"]["condition"]
+    parameters = compiled()["root"]["inputDefinitions"]["parameters"]
+    assert parameters["apply"]["defaultValue"] is False
+
+
+def test_only_steps_that_reach_an_s3_store_get_its_keys_and_no_key_is_written() -> None:
+    build = Build(store_secret="keys", store_environment={"PENSTOCK_S3_ENDPOINT": "s3.example"})
+    told = platform(build=build)
+    with_keys = {name for name, one in told.items() if "secretAsEnv" in one}
+    assert with_keys == STORED
+    (secret,) = told["upload-models"]["secretAsEnv"]
+    assert secret["secretName"] == "keys"
+    assert {one["envVar"] for one in secret["keyToEnv"]} == {
+        "PENSTOCK_S3_ACCESS_KEY",
+        "PENSTOCK_S3_SECRET_KEY",
+    }
+    with_server = {name for name, one in containers(build=build).items() if "env" in one}
+    assert with_server == STORED
+
+
+def test_a_store_that_is_a_folder_needs_no_keys() -> None:
+    told = platform(defaults=Parameters(store="/models"))
+    assert [name for name, one in told.items() if "secretAsEnv" in one] == []
+
+
+def test_rendering_and_applying_follow_the_settings_of_whoever_compiles() -> None:
+    settings = Settings(service_account="models", solver="highs", store="s3://penstock")
+    build = Build.of(settings, {"PENSTOCK_S3_SECRET_KEY": "x", "PENSTOCK_S3_REGION": "eu"})
+    found = containers(build=build)
+    for name in ("render-manifests", "apply-plan"):
+        variables = {one["name"]: one["value"] for one in found[name]["env"]}
+        assert variables["PENSTOCK_SERVICE_ACCOUNT"] == "models"
+        assert "PENSTOCK_SOLVER" not in variables
+    assert build.store_environment == {"PENSTOCK_S3_REGION": "eu"}
+
+
+def test_no_variant_at_once_is_refused() -> None:
+    with pytest.raises(DomainError, match="parallel_profiles must be at least 1"):
+        Build(parallel_profiles=0)
+
+
+def test_settings_are_the_defaults_of_parameters() -> None:
+    settings = Settings(store="/models", solver="highs", image="i:1")
+    found = Parameters.of(settings, trainer="t", load_rps=4.0)
+    assert (found.store, found.solver, found.image) == ("/models", "highs", "i:1")
+    assert (found.trainer, found.load_rps) == ("t", 4.0)
+    assert Parameters.of(Settings()).store == "s3://penstock"
 
 
 def test_all_components_run_on_the_one_image() -> None:
