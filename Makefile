@@ -7,7 +7,7 @@ export PENSTOCK_SHARED ?= $(abspath $(wildcard ../shared))
 export PENSTOCK_SCHEMAS ?= $(wildcard $(PENSTOCK_SHARED)/data/kserve)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test unit ci lint format types layers golden golden-check spelling lock clean
+.PHONY: help setup setup-dev demo submit test unit ci lint format types layers golden golden-check spelling lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -20,6 +20,10 @@ setup-dev:
 
 demo: setup ## the main job on this machine: models, profiles, plan, real load, a report (EXAMPLE=fashion for the larger one)
 	$(RUN)/penstock demo examples/$(EXAMPLE)/pipeline.yaml
+
+submit: setup ## run the bootstrap pipeline on Kubeflow (EXAMPLE=digits KFP_ENDPOINT=http://localhost:8888 ARGS="--load 20 --wait")
+	@test -n "$(KFP_ENDPOINT)" || { echo "name the Kubeflow Pipelines API: make submit KFP_ENDPOINT=http://localhost:8888"; exit 2; }
+	$(RUN)/penstock submit examples/$(EXAMPLE)/pipeline.yaml --endpoint $(KFP_ENDPOINT) $(ARGS)
 
 test: setup-dev ## all tests
 	$(RUN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90
