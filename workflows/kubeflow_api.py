@@ -18,13 +18,12 @@ import kfp_server_api as api
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
-from penstock.errors import ConflictError, UnreachableError, UserError
+from penstock.errors import UnreachableError, UserError
+from workflows.kubeflow_errors import PAGE_ANSWERED, cause, refused, untrusted
 
 PAGE = 100
 TIMEOUT_S = (5.0, 60.0)
 """To connect, and between two bytes of an answer."""
-MOST_TEXT = 500
-"""Characters of a server's own words that an error repeats."""
 
 Token = Callable[[], str]
 """Gives the token at the time of a request: one that is mounted into a pod changes by the hour."""
@@ -249,31 +248,27 @@ class KubeflowApi:
         try:
             data, _, headers = method(*args, _request_timeout=TIMEOUT_S, **options)
         except api.ApiException as err:
-            raise _refused(what, err, self._access) from err
+            raise refused(
+                what, err, signed=bool(self._access.token), namespace=self._access.namespace
+            ) from err
         except SSLError as err:
-            raise _untrusted(what, err) from err
+            raise untrusted(what, err) from err
         except HTTPError as err:
             if isinstance(getattr(err, "reason", None), SSLError):
-                raise _untrusted(what, err) from err
+                raise untrusted(what, err) from err
             raise UnreachableError(
-                f"{what}: no answer ({_cause(err)}); check --endpoint, or the port-forward"
+                f"{what}: no answer ({cause(err)}); check --endpoint, or the port-forward"
             ) from err
         except (api.OpenApiException, ValueError, TypeError) as err:
             raise UnreachableError(f"{what}: not answered as Kubeflow does ({err})") from err
         if "json" not in headers.get("Content-Type", "json"):
-            raise UserError(f"{what}: {_PAGE_ANSWERED}")
+            raise UserError(f"{what}: {PAGE_ANSWERED}")
         return data
 
     def _id(self, found: str | None) -> str:
         if not found:
             raise UnreachableError(f"{self.endpoint} made something and told no id of it")
         return found
-
-
-_PAGE_ANSWERED = (
-    "a web page answers, not the Kubeflow Pipelines API: name the API's own address (behind the "
-    "dashboard it ends in /pipeline), and sign in with --token-env or --token-file"
-)
 
 
 def _plain(endpoint: str) -> str:
@@ -334,50 +329,3 @@ def _recurring(found: Any) -> Recurring:
         service_account=found.service_account or "",
         enabled=found.status == "ENABLED" or found.mode == "ENABLE",
     )
-
-
-def _refused(what: str, err: Any, access: Access) -> Exception:
-    """Return the error of an answer that is no success; never its headers, which hold cookies."""
-    status, said = err.status, _said(err.body)
-    if status in (301, 302, 303, 307, 308):
-        return UserError(f"{what}: {_PAGE_ANSWERED}")
-    if status == 401:
-        token = "the token is not accepted" if access.token else "it wants a token"
-        return UserError(f"{what}: {token}{said}; give one with --token-env or --token-file")
-    if status == 403:
-        namespace = access.namespace or "the namespace"
-        return UserError(f"{what}: this account may not do that in {namespace}{said}")
-    if status == 404:
-        return UserError(
-            f"{what}: not there{said}; is it the address of the API? Behind the dashboard it ends "
-            "in /pipeline"
-        )
-    if status == 409:
-        return ConflictError(f"{what}: it is there already{said}")
-    if status == 429 or not status or status >= 500:
-        return UnreachableError(f"{what}: the server has a fault, status {status}{said}")
-    return UserError(f"{what}: refused with status {status}{said}")
-
-
-def _said(body: object) -> str:
-    """Return a server's own words, in brackets, from the fields that Kubeflow answers with."""
-    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return ""
-    if not isinstance(document, dict):
-        return ""
-    words = document.get("message") or document.get("error_message") or document.get("error")
-    return f" ({str(words)[:MOST_TEXT]})" if words else ""
-
-
-def _untrusted(what: str, err: BaseException) -> UserError:
-    return UserError(
-        f"{what}: its certificate is not trusted ({_cause(err)}); name the authority with --ca"
-    )
-
-
-def _cause(err: BaseException) -> str:
-    reason = getattr(err, "reason", None)
-    return str(reason if isinstance(reason, BaseException) else err)[:MOST_TEXT]
