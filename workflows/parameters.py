@@ -14,7 +14,7 @@ from penstock.settings import VARIABLES, Settings, pod_environment
 
 STORE_SECRET = "penstock-store"
 """The Secret that KServe's storage initializer reads as well."""
-_OF_THE_RUN = {VARIABLES[name] for name in ("image", "store", "solver", "prometheus_url")}
+_OF_THE_RUN = {VARIABLES[name] for name in ("image", "store", "solver")}
 _OF_THE_STORE = ("PENSTOCK_S3_ENDPOINT", "PENSTOCK_S3_SECURE", "PENSTOCK_S3_REGION")
 
 

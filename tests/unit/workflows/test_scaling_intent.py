@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from workflows.intent import Edits, Intent, TickSettings, intend
 
 from penstock.clock import VirtualClock
 from penstock.domain import Plan
@@ -16,7 +17,6 @@ from serving.state import read_state
 from tests import builders as make
 from tests.ticks import SETTINGS
 from workflows.adapt import apply_plan
-from workflows.intent import Edits, Intent, TickSettings, intend
 
 EXTERNAL = replace(SETTINGS, render=replace(SETTINGS.render, autoscaling=Autoscaling.EXTERNAL))
 
