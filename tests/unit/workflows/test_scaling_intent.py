@@ -6,17 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from workflows.intent import Edits, Intent, TickSettings, intend
 
 from penstock.clock import VirtualClock
 from penstock.domain import Plan
 from serving.autoscale import Autoscaling
 from serving.cluster.memory import MemoryCluster
 from serving.diff import Action, Change, describe
+from serving.intent import ApplySettings, Edits, Intent, intend
+from serving.run_plan import apply_plan
 from serving.state import read_state
 from tests import builders as make
 from tests.ticks import SETTINGS
-from workflows.adapt import apply_plan
 
 EXTERNAL = replace(SETTINGS, render=replace(SETTINGS.render, autoscaling=Autoscaling.EXTERNAL))
 
@@ -43,7 +43,7 @@ def running(plan: Plan, *, deployed: int) -> MemoryCluster:
     return cluster
 
 
-def intent(plan: Plan, cluster: MemoryCluster, settings: TickSettings = EXTERNAL) -> Intent:
+def intent(plan: Plan, cluster: MemoryCluster, settings: ApplySettings = EXTERNAL) -> Intent:
     state = read_state(cluster, "digits", "default")
     return intend(plan, state, make.pipeline(), cluster, settings, now_s=0.0)
 
