@@ -11,8 +11,9 @@ from string import Template
 ARRIVALS = "penstock_arrivals"
 """Name of the gateway's counter; as Prometheus has it, ``_total`` follows."""
 
-ARRIVALS_SELECTOR = Template(f'{ARRIVALS}_total{{pipeline="$name"}}')
-"""The series of one pipeline; ``$name`` (and ``$namespace``, where it stands) come later."""
+ARRIVALS_SELECTOR = Template(f'{ARRIVALS}_total{{pipeline="$name",namespace="$namespace"}}')
+"""The series of one pipeline; ``$name`` and ``$namespace`` come later. Two pipelines of one name in
+two namespaces are not one load."""
 
 
 def arrivals_query(pipeline: str, *, namespace: str, range_s: float) -> str:

@@ -1,6 +1,10 @@
-"""The process before a pipeline's graph: runs it, measures it, and changes it without a loss.
+"""The process before a pipeline's graph: it counts what arrives and measures what is answered.
 
-``python -m serving.gateway --pipeline NAME --port N --admin-socket PATH``. A request is bound at
+Before KServe's router, ``python -m serving.gateway --pipeline NAME --upstream URL`` passes requests
+on to it (``serving.upstream``).
+
+On this machine, ``python -m serving.gateway --pipeline NAME --port N --admin-socket PATH`` runs the
+graph itself, and changes it without a loss. A request is bound at
 its arrival to the graph and the endpoints of that moment (its *generation*) and keeps them to its
 end. The admin API lives on a Unix socket: ``PUT /graph`` and ``PUT /endpoints`` put a new
 generation in force and answer when every new request uses it; ``GET /drain?generation=G`` tells how
@@ -21,24 +25,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from penstock.errors import ManifestError, UserError
-from penstock.load_metric import ARRIVALS
 from penstock.process import exit_code_of
 from serving.arrivals import REMEMBERED_S, ArrivalRing
+from serving.gateway_metrics import GatewayMetrics
 from serving.lifetime import Lifetime
 from serving.router.client import StepClient
 from serving.router.endpoints import Endpoints, read_endpoints
 from serving.router.execute import Answer, GraphRun
 from serving.router.graph import Graph, read_graph
+from serving.upstream import ForwardingGateway, Upstream
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_GRACE_S = 30.0
-BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,45 +56,14 @@ class Generation:
     run: GraphRun
 
 
-class GatewayMetrics:
-    """What the gateway tells Prometheus, in a registry of its own."""
-
-    def __init__(self, pipeline: str) -> None:
-        self._registry = kept = CollectorRegistry()
-        self._pipeline = pipeline
-        self._requests = Counter(
-            "penstock_requests", "Requests answered", ["pipeline", "code"], registry=kept
-        )
-        self.arrivals = Counter(ARRIVALS, "Requests arrived", ["pipeline"], registry=kept).labels(
-            pipeline
-        )
-        self.seconds = Histogram(
-            "penstock_request_seconds",
-            "Arrival to answer",
-            ["pipeline"],
-            buckets=BUCKETS_S,
-            registry=kept,
-        ).labels(pipeline)
-        self.in_flight = Gauge(
-            "penstock_in_flight", "Requests not answered yet", ["pipeline"], registry=kept
-        ).labels(pipeline)
-
-    def answered(self, status: int, seconds: float) -> None:
-        """Count one answer and what it took."""
-        self._requests.labels(self._pipeline, str(status)).inc()
-        self.seconds.observe(seconds)
-
-    def render(self) -> bytes:
-        """Return the text that Prometheus scrapes."""
-        return generate_latest(self._registry)
-
-
 class Gateway:
     """The generations of one pipeline and the requests in flight in each."""
 
-    def __init__(self, pipeline: str, *, client: StepClient, start_s: float) -> None:
+    def __init__(
+        self, pipeline: str, *, client: StepClient, start_s: float, namespace: str = "default"
+    ) -> None:
         self.pipeline = pipeline
-        self.metrics = GatewayMetrics(pipeline)
+        self.metrics = GatewayMetrics(pipeline, namespace)
         self.arrivals = ArrivalRing(start_s=start_s)
         self._client = client
         self._current: Generation | None = None
@@ -99,6 +73,11 @@ class Gateway:
     def current(self) -> Generation | None:
         """The generation in force; None before the first graph."""
         return self._current
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a graph to answer with."""
+        return self._current is not None
 
     @property
     def in_flight(self) -> int:
@@ -126,11 +105,11 @@ class Gateway:
         """Return how many requests of generations before ``number`` are still running."""
         return sum(count for generation, count in self._in_flight.items() if generation < number)
 
-    async def answer(self, body: bytes) -> Answer | None:
-        """Return the graph's answer; None before the first graph."""
+    async def answer(self, body: bytes, _headers: Mapping[str, str] = _NOTHING) -> Answer:
+        """Return the graph's answer, 503 before the first one; no header is passed on to steps."""
         generation = self._current
         if generation is None:
-            return None
+            return Answer.error(503, "no graph has been put in force yet")
         number = generation.number
         self._in_flight[number] += 1
         self.metrics.in_flight.inc()
@@ -146,7 +125,7 @@ class Gateway:
 class PublicFace:
     """What clients and Prometheus see."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway | ForwardingGateway) -> None:
         self._gateway = gateway
         self.draining = False
 
@@ -181,16 +160,16 @@ class PublicFace:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return _error(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-        answer = await self._gateway.answer(body)
-        if answer is None:
-            return _error(503, "no graph has been put in force yet")
-        return web.Response(body=answer.body, status=answer.status, content_type="application/json")
+        answer = await self._gateway.answer(body, request.headers)
+        return web.Response(
+            body=answer.body, status=answer.status, content_type=answer.content_type
+        )
 
     async def _live(self, _request: web.Request) -> web.Response:
         return web.json_response({"live": True})
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        ready = self._gateway.current is not None and not self.draining
+        ready = self._gateway.ready and not self.draining
         return web.json_response({"ready": ready}, status=200 if ready else 503)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
@@ -284,17 +263,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _serve(options: argparse.Namespace) -> None:
     lifetime = Lifetime(parent_pid=options.parent_pid)
+    if options.upstream:
+        upstream = Upstream(options.upstream)
+        forwarding = ForwardingGateway(
+            options.pipeline,
+            namespace=options.namespace,
+            upstream=upstream,
+            timeout_s=options.timeout_s,
+        )
+        try:
+            await _serve_public(PublicFace(forwarding), lifetime, options)
+        finally:
+            await upstream.close()
+        return
     client = StepClient(timeout_s=options.timeout_s)
-    gateway = Gateway(options.pipeline, client=client, start_s=time.time())
-    face = PublicFace(gateway)
-    public = web.AppRunner(face.application(), access_log=None, shutdown_timeout=MAX_GRACE_S)
+    gateway = Gateway(
+        options.pipeline, client=client, start_s=time.time(), namespace=options.namespace
+    )
     admin = web.AppRunner(AdminFace(gateway).application(), access_log=None)
-    await public.setup()
     await admin.setup()
     try:
-        await _listen(web.TCPSite(public, options.host, options.port))
         options.admin_socket.unlink(missing_ok=True)
         await _listen(web.UnixSite(admin, str(options.admin_socket)))
+        await _serve_public(PublicFace(gateway), lifetime, options)
+    finally:
+        await admin.cleanup()
+        await client.close()
+        options.admin_socket.unlink(missing_ok=True)
+
+
+async def _serve_public(face: PublicFace, lifetime: Lifetime, options: argparse.Namespace) -> None:
+    """Listen until told to end, then be not ready and serve on for the time of the drain."""
+    public = web.AppRunner(face.application(), access_log=None, shutdown_timeout=MAX_GRACE_S)
+    await public.setup()
+    try:
+        await _listen(web.TCPSite(public, options.host, options.port))
         port = public.addresses[0][1]
         sys.stdout.write(json.dumps({"port": port, "pid": os.getpid()}) + "\n")
         sys.stdout.flush()
@@ -303,9 +306,6 @@ async def _serve(options: argparse.Namespace) -> None:
         await lifetime.linger(options.drain_s)
     finally:
         await public.cleanup()
-        await admin.cleanup()
-        await client.close()
-        options.admin_socket.unlink(missing_ok=True)
 
 
 async def _listen(site: web.BaseSite) -> None:
@@ -323,8 +323,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--pipeline", required=True, help="name of the InferenceGraph")
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=8080, help="0 takes a free one")
-    add("--admin-socket", type=Path, required=True, help="Unix socket of the admin API")
-    add("--timeout-s", type=float, default=60.0, help="for one call of one step")
+    add("--namespace", default="default", help="of the pipeline; a label of the metrics")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--admin-socket", type=Path, help="run the graph; socket of its admin API")
+    way.add_argument("--upstream", help="pass requests on to this URL, KServe's router")
+    add("--timeout-s", type=float, default=60.0, help="for one step's call, or one passed on")
     add("--drain-s", type=float, default=0.0, help="how long to listen on after SIGTERM")
     add("--parent-pid", type=int, default=0, help="end when this parent is gone; 0: never")
     return parser

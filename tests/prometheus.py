@@ -104,7 +104,8 @@ class Pod:
         with self.lock:
             self._count()
             lines = [
-                f'penstock_arrivals_total{{pipeline="{name}"}} {self.totals.get(name, 0.0)}'
+                f'penstock_arrivals_total{{pipeline="{name}",namespace="default"}} '
+                f"{self.totals.get(name, 0.0)}"
                 for name in self.rates_rps
             ]
         if self.fault == "partial":

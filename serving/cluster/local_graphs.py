@@ -31,7 +31,7 @@ class GraphProcess:
 
         ``port`` 0 takes a free one and then keeps it.
         """
-        self.name = key[1]
+        self.namespace, self.name = key
         self.generation = 0
         self.port = port
         self.fault = ""
@@ -154,7 +154,8 @@ class GraphProcess:
         self._retry_s = now_s + 1.0
         self._in_force = None
         command = python("serving.gateway", "--pipeline", self.name, "--port", self.port)
-        command += ["--admin-socket", str(self._socket), "--parent-pid", str(os.getpid())]
+        command += ["--namespace", self.namespace, "--admin-socket", str(self._socket)]
+        command += ["--parent-pid", str(os.getpid())]
         self._process = ServerProcess(
             f"gateway-{self.name}", command, log=self._log, on_change=self._on_change
         )

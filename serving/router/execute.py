@@ -24,6 +24,12 @@ class Answer:
 
     status: int
     body: bytes
+    content_type: str = "application/json"
+
+    @classmethod
+    def error(cls, status: int, message: str) -> Answer:
+        """Return an answer of our own that says what is wrong."""
+        return cls(status=status, body=json.dumps({"error": message}).encode())
 
     @property
     def good(self) -> bool:

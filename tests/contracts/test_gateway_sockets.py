@@ -176,10 +176,10 @@ async def test_metrics_count_arrivals_and_answers(bench):
     await bench.post()
     _, text = await bench.get("/metrics")
     for line in (
-        'penstock_arrivals_total{pipeline="pipe"} 1.0',
-        'penstock_requests_total{code="200",pipeline="pipe"} 1.0',
-        'penstock_request_seconds_count{pipeline="pipe"} 1.0',
-        'penstock_in_flight{pipeline="pipe"} 0.0',
+        'penstock_arrivals_total{namespace="default",pipeline="pipe"} 1.0',
+        'penstock_requests_total{code="200",namespace="default",pipeline="pipe"} 1.0',
+        'penstock_request_seconds_count{namespace="default",pipeline="pipe"} 1.0',
+        'penstock_in_flight{namespace="default",pipeline="pipe"} 0.0',
     ):
         assert line in text
 

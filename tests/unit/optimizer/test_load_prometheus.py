@@ -138,7 +138,7 @@ def test_credentials_do_not_show_in_the_repr() -> None:
 
 def test_the_gateways_preset_counts_one_pipeline() -> None:
     assert preset_query("gateway", name="digits", range_s=1.5) == (
-        'sum(rate(penstock_arrivals_total{pipeline="digits"}[1500ms]))'
+        'sum(rate(penstock_arrivals_total{pipeline="digits",namespace="default"}[1500ms]))'
     )
 
 
@@ -215,7 +215,7 @@ def test_a_server_that_does_not_know_the_time_is_not_believed(time_s: Any) -> No
 
 def test_the_missing_series_are_those_of_the_same_selector() -> None:
     query = missing_query("gateway", name="digits", range_s=60.0)
-    assert query.count('penstock_arrivals_total{pipeline="digits"}') == 3
+    assert query.count('penstock_arrivals_total{pipeline="digits",namespace="default"}') == 3
     assert "[60000ms]" in query
     with pytest.raises(DomainError, match="no metric source"):
         missing_query("graphite", name="digits", range_s=60.0)

@@ -76,9 +76,9 @@ async def test_a_request_that_is_cancelled_is_not_counted_for_ever():
     assert gateway.in_flight == 0
 
 
-async def test_before_the_first_graph_there_is_no_answer():
+async def test_before_the_first_graph_the_answer_is_503():
     gateway = gateway_of(HeldServices())
-    assert await gateway.answer(b"{}") is None
+    assert (await gateway.answer(b"{}")).status == 503
     with pytest.raises(ManifestError, match="PUT /graph first"):
         gateway.put(1, graph=None, endpoints=table("u"))
 
