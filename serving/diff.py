@@ -82,14 +82,15 @@ def diff(
     """Return the changes that make ``live`` what ``desired`` says, in a safe order.
 
     ``live`` are the objects of this pipeline that the cluster has; those among them that carry
-    our label and are no longer desired are deleted. The state ConfigMap is never touched.
+    our label and are no longer desired are deleted. What has a role of its own (the state, the
+    configuration, the gateway) is not the plan's and never touched.
 
     Raises:
         ManifestError: a manifest has no kind or no name, or a running service would get an
             autoscaler beside the one it has.
     """
     wanted = {key_of(m): m for m in desired}
-    there = {key_of(m): m for m in live if not _is_state(m)}
+    there = {key_of(m): m for m in live if not _has_role(m)}
     changes = [c for key, m in wanted.items() for c in _towards(key, m, there.get(key))]
     changes += [_removal(key, m) for key, m in there.items() if key not in wanted and _is_ours(m)]
     return tuple(sorted(changes, key=_order))
@@ -275,8 +276,9 @@ def _order(change: Change) -> tuple[int, int, str]:
     return (change.step, -rank if change.step is Step.RETIRE else rank, change.name)
 
 
-def _is_state(manifest: Mapping[str, Any]) -> bool:
-    return _at(manifest, ("metadata", "labels")).get(ROLE) == "state"
+def _has_role(manifest: Mapping[str, Any]) -> bool:
+    """Whether it is the state, the configuration or the gateway's: the plan's objects have none."""
+    return ROLE in _at(manifest, ("metadata", "labels"))
 
 
 def _is_ours(manifest: Mapping[str, Any]) -> bool:

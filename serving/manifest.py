@@ -23,6 +23,13 @@ Key = tuple[str, str, str]
 """Kind, namespace and name: what tells one object of a cluster from the next."""
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes a value twice that occurs twice; an anchor reads as if it were one thing."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def key_of(manifest: Mapping[str, Any]) -> Key:
     """Return kind, namespace (``default`` when none is given) and name.
 
@@ -44,8 +51,9 @@ def to_yaml(manifests: Sequence[Mapping[str, Any]]) -> str:
     Keys are sorted and the documents keep the order they are given in, so that two renderings
     differ exactly where their objects do.
     """
-    return yaml.safe_dump_all(
+    return yaml.dump_all(
         [dict(m) for m in manifests],
+        Dumper=_Plain,
         sort_keys=True,
         default_flow_style=False,
         explicit_start=True,

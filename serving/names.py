@@ -20,6 +20,9 @@ ROLE = "penstock.dev/role"
 OURS = "penstock"
 SERVICE_POD = "serving.kserve.io/inferenceservice"
 """The label by which KServe's pods name their InferenceService."""
+GATEWAY, TICK, CONFIG = "gateway", "tick", "config"
+"""Roles: network policies and Prometheus tell pods apart by this label; what a plan is rendered to
+has none."""
 
 MAX_LABEL = 63
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -49,6 +52,21 @@ def batch_key(stage: str, variant: str) -> str:
 def pipeline_labels(pipeline: str) -> dict[str, str]:
     """Return the labels that every object of a pipeline carries, and that find them again."""
     return {MANAGED_BY: OURS, PART_OF: pipeline}
+
+
+def pod_labels(pipeline: str, role: str) -> dict[str, str]:
+    """Return the labels of a pipeline's pods of one role."""
+    return {**pipeline_labels(pipeline), ROLE: role}
+
+
+def gateway_name(pipeline: str) -> str:
+    """Return the name of the Deployment and Service in front of the graph."""
+    return f"penstock-gateway-{pipeline}"
+
+
+def tick_account(pipeline: str) -> str:
+    """Return the name of the service account, Role and RoleBinding of a pipeline's tick."""
+    return f"penstock-tick-{pipeline}"
 
 
 def check_names(pipeline: Pipeline) -> None:

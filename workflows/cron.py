@@ -14,12 +14,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hera.workflows import Container, CronWorkflow, models
 
+from optimizer.forecast.card import CARD_FILE, MODEL_FILE
 from penstock.domain import Pipeline
 from penstock.errors import DomainError, ManifestError
 from penstock.settings import Settings, pod_environment
 from serving.manifest import Manifest
 from serving.manifest import to_yaml as _to_yaml
-from serving.names import pipeline_labels
+from serving.names import TICK, pipeline_labels, pod_labels, tick_account
 from workflows.schedule import deadline_s, shortest_gap_s
 
 EVERY_MINUTE = "* * * * *"
@@ -46,12 +47,12 @@ class CronSettings:
 
     ``starting_deadline_s`` is how late a missed tick is still worth running: a later one decides on
     newer load. Histories are numbers of runs kept. ``service_account`` is the one that may change
-    what the tick changes; the serving pods' may not.
+    what the tick changes, by default the pipeline's own; the serving pods' may not.
     """
 
     schedule: str = EVERY_MINUTE
     time_zone: str = "Etc/UTC"
-    service_account: str = "penstock-tick"
+    service_account: str = ""
     starting_deadline_s: int = 20
     successful_history: int = 3
     failed_history: int = 5
@@ -82,7 +83,7 @@ def make_cron(pipeline: Pipeline, settings: Settings, cron: CronSettings = DEFAU
     workflow = CronWorkflow(
         name=cron_name(pipeline.name),
         namespace=pipeline.namespace,
-        labels=pipeline_labels(pipeline.name),
+        labels=pod_labels(pipeline.name, TICK),
         schedules=[cron.schedule],
         timezone=cron.time_zone,
         cron_suspend=cron.suspend,
@@ -94,7 +95,8 @@ def make_cron(pipeline: Pipeline, settings: Settings, cron: CronSettings = DEFAU
         workflow_metadata=models.ObjectMeta(labels=pipeline_labels(pipeline.name)),
         entrypoint=ENTRYPOINT,
         active_deadline_seconds=deadline,
-        service_account_name=cron.service_account,
+        service_account_name=cron.service_account or tick_account(pipeline.name),
+        pod_metadata=models.Metadata(labels=pod_labels(pipeline.name, TICK)),
         security_context=_pod_security(),
         volumes=_volumes(pipeline),
         templates=[_tick(settings, cron)],
@@ -123,6 +125,11 @@ def cron_name(pipeline: str) -> str:
 def config_name(pipeline: str) -> str:
     """Return the name of the ConfigMap with ``pipeline.yaml`` and ``profiles.json``."""
     return f"penstock-config-{pipeline}"
+
+
+def forecaster_name(pipeline: str) -> str:
+    """Return the name of the ConfigMap with the trained load predictor, which may be missing."""
+    return f"penstock-forecaster-{pipeline}"
 
 
 def check_cron(manifest: Mapping[str, Any]) -> tuple[str, ...]:
@@ -241,12 +248,34 @@ def _tick(settings: Settings, cron: CronSettings) -> Container:
 
 
 def _volumes(pipeline: Pipeline) -> list[models.Volume]:
+    config = models.ConfigMapProjection(name=config_name(pipeline.name))
     return [
         models.Volume(
-            name="config", config_map=models.ConfigMapVolumeSource(name=config_name(pipeline.name))
+            name="config",
+            projected=models.ProjectedVolumeSource(
+                sources=[
+                    models.VolumeProjection(config_map=config),
+                    models.VolumeProjection(config_map=_forecaster(pipeline)),
+                ]
+            ),
         ),
         models.Volume(name="tmp", empty_dir=models.EmptyDirVolumeSource(size_limit="64Mi")),
     ]
+
+
+def _forecaster(pipeline: Pipeline) -> models.ConfigMapProjection:
+    """Return the load predictor's files, in the folder where a document's own is looked for.
+
+    Without one the tick forecasts the window's maximum, so the ConfigMap may be missing.
+    """
+    return models.ConfigMapProjection(
+        name=forecaster_name(pipeline.name),
+        optional=True,
+        items=[
+            models.KeyToPath(key=name, path=f"forecaster/{name}")
+            for name in (CARD_FILE, MODEL_FILE)
+        ],
+    )
 
 
 def _pod_security() -> models.PodSecurityContext:

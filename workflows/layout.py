@@ -83,6 +83,11 @@ class Layout:
         return self.root / "decision.json"
 
     @property
+    def deploy(self) -> Path:
+        """What runs the pipeline on Kubernetes, as a kustomize tree that stands alone."""
+        return self.root / "deploy"
+
+    @property
     def cluster(self) -> Path:
         """Sockets, logs and process ids of the local cluster."""
         return self.root / "cluster"
@@ -101,6 +106,14 @@ class Layout:
     def shipped_profiles(self) -> Path:
         """Profiles that came with the document; used until others are measured."""
         return self.spec.parent / "profiles.json"
+
+    def known_catalog(self) -> Path | None:
+        """Return the catalog of what was uploaded, else the one shipped beside the document."""
+        return _first(self.catalog, self.spec.parent / self.catalog.name)
+
+    def known_forecaster(self) -> Path | None:
+        """Return the trained load predictor, else the one shipped beside the document."""
+        return _first(self.forecaster, self.spec.parent / self.forecaster.name)
 
     def known_profiles(self) -> Path:
         """Return the measured profiles, else those shipped beside the document.
@@ -123,6 +136,10 @@ class Layout:
             command = MAKERS[part].format(spec=self.spec)
             raise UserError(f"{path} is not there yet; make it with: {command}")
         return path
+
+
+def _first(*paths: Path) -> Path | None:
+    return next((path for path in paths if path.exists()), None)
 
 
 def layout_of(pipeline: Pipeline, spec: Path, root: Path | None = None) -> Layout:

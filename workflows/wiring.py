@@ -55,11 +55,10 @@ def make_forecaster(pipeline: Pipeline, layout: Layout) -> Forecaster:
     backup = forecast.make_forecaster(
         "max", horizon_s=adaptation.horizon_s, window_steps=adaptation.window_steps
     )
-    if not layout.forecaster.exists():
+    folder = layout.known_forecaster()
+    if folder is None:
         return backup
-    trained = forecast.make_forecaster(
-        "lstm", horizon_s=adaptation.horizon_s, folder=layout.forecaster
-    )
+    trained = forecast.make_forecaster("lstm", horizon_s=adaptation.horizon_s, folder=folder)
     return forecast.WithFallback(trained, backup, window_steps=adaptation.window_steps)
 
 
@@ -68,7 +67,8 @@ def render_settings(layout: Layout, settings: Settings) -> RenderSettings:
     from components.steps import read_catalog
     from serving.settings import RenderSettings
 
-    uris = read_catalog(layout.catalog).uris if layout.catalog.exists() else {}
+    catalog = layout.known_catalog()
+    uris = read_catalog(catalog).uris if catalog else {}
     return RenderSettings.of(settings, store_uri=store_uri(layout, settings), artifact_uris=uris)
 
 

@@ -21,6 +21,7 @@ from serving.manifest import to_yaml as manifests_to_yaml
 from serving.render import RenderSettings, render, to_apply
 from workflows.bootstrap import compile_bootstrap
 from workflows.cron import make_cron, to_yaml
+from workflows.deployment import DeploySettings, Inputs, Loop, deployment_files
 from workflows.parameters import Build, Parameters
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,7 @@ def golden_files(example: str) -> dict[str, str]:
     return {
         "bootstrap.yaml": compile_bootstrap(pipeline, parameters, Build.of(settings, access)),
         "cron.yaml": to_yaml(make_cron(pipeline, settings)),
+        **{f"deploy/{name}": text for name, text in _deployment(pipeline, settings).items()},
         **{f"manifests/{name}": text for name, text in _manifests(pipeline)},
         **(dict(_autoscaled(pipeline)) if example == AUTOSCALED else {}),
     }
@@ -60,6 +62,16 @@ def main() -> None:
         for path in folder.rglob("*.yaml"):
             if path.relative_to(folder).as_posix() not in files:
                 path.unlink()
+
+
+def _deployment(pipeline: Pipeline, settings: Settings) -> dict[str, str]:
+    """Return both ways to run the tick; the configuration's text is the document's, told short."""
+    inputs = Inputs(texts={"pipeline.yaml": "the document", "profiles.json": "the profiles"})
+    watch = DeploySettings(overlay="dev", loop=Loop.WATCH)
+    files = deployment_files(pipeline, inputs, settings, DeploySettings())
+    watched = deployment_files(pipeline, inputs, settings, watch)["pipeline/watch.yaml"]
+    del files["pipeline/cron.yaml"]  # is a golden file by itself
+    return {**files, "pipeline/watch.yaml": watched}
 
 
 def _manifests(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
