@@ -23,10 +23,8 @@ from penstock.settings import IMAGE, Settings
 from serving.manifest import Manifest, to_yaml
 from serving.names import (
     CONFIG,
-    MAX_LABEL,
     TICK,
     check_names,
-    gateway_name,
     pod_labels,
     tick_account,
 )
@@ -154,11 +152,6 @@ def write_deployment(files: Mapping[str, str], manifests: Path, folder: Path) ->
 
 def _check(pipeline: Pipeline, inputs: Inputs, settings: Settings) -> None:
     faults = []
-    name = gateway_name(pipeline.name)
-    if len(name) > MAX_LABEL:
-        faults.append(
-            f"the gateway's name {name!r} has {len(name)} characters, at most {MAX_LABEL}"
-        )
     if "://" not in settings.store or settings.store.startswith("file:"):
         faults.append(
             f"no pod can read the artifact store {settings.store or 'of this folder'!r}: set "

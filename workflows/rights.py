@@ -64,7 +64,7 @@ def _rules(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
     ]
     yield _rule("", "configmaps", ["create", "list"])
     yield _rule("", "configmaps", ["get", "update"], [state])
-    yield _rule("", "configmaps", ["patch"], [batching])
+    yield _rule("", "configmaps", ["delete", "patch"], [batching])
     yield _rule("", "events", ["create"])
     yield _rule("apps", "deployments", ["get"], workloads)
     yield _rule(KSERVE, "inferenceservices", ["create", "list"])
