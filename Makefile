@@ -1,13 +1,15 @@
 # Every target sets up what it needs. `make help` lists them.
 EXAMPLE ?= digits
 BENCH   ?= all
+OVERLAY ?= standard
+LOOP    ?= cron
 VENV    := .venv
 RUN     := $(VENV)/bin
 export PENSTOCK_SHARED ?= $(abspath $(wildcard ../shared))
 export PENSTOCK_SCHEMAS ?= $(wildcard $(PENSTOCK_SHARED)/data/kserve)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo submit test unit ci lint format types layers golden golden-check spelling lock clean
+.PHONY: help setup setup-dev demo submit deploy undeploy status test unit ci lint format types layers golden golden-check spelling lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -24,6 +26,15 @@ demo: setup ## the main job on this machine: models, profiles, plan, real load, 
 submit: setup ## run the bootstrap pipeline on Kubeflow (EXAMPLE=digits KFP_ENDPOINT=http://localhost:8888 ARGS="--load 20 --wait")
 	@test -n "$(KFP_ENDPOINT)" || { echo "name the Kubeflow Pipelines API: make submit KFP_ENDPOINT=http://localhost:8888"; exit 2; }
 	$(RUN)/penstock submit examples/$(EXAMPLE)/pipeline.yaml --endpoint $(KFP_ENDPOINT) $(ARGS)
+
+deploy: setup ## run a pipeline on the current cluster of kubectl (EXAMPLE=, OVERLAY=standard|knative|dev, LOOP=cron|watch)
+	scripts/deploy.sh up examples/$(EXAMPLE)/pipeline.yaml $(OVERLAY) $(LOOP)
+
+undeploy: setup ## take a pipeline away from the cluster again (EXAMPLE=)
+	scripts/deploy.sh down examples/$(EXAMPLE)/pipeline.yaml
+
+status: setup ## the pipeline on the cluster: plan, stages, gateway, last tick (EXAMPLE=)
+	$(RUN)/penstock status examples/$(EXAMPLE)/pipeline.yaml --cluster kubernetes
 
 test: setup-dev ## all tests
 	$(RUN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90

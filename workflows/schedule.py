@@ -12,10 +12,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
 
 from penstock.errors import DomainError
 
 DAY_S = 86_400.0
+_FOUR_YEARS_D = 1_462
 _MACROS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -81,6 +83,34 @@ def shortest_gap_s(schedule: str) -> float:
     times = sorted(60.0 * (60 * hour + minute) for hour in hours for minute in minutes)
     gaps = [later - sooner for sooner, later in itertools.pairwise(times)]
     return min([*gaps, times[0] + DAY_S - times[-1]])
+
+
+def next_run(schedule: str, after: datetime) -> datetime | None:
+    """Return when a schedule runs next, in the time zone of ``after``.
+
+    ``None`` for ``@every``, which counts from a start that only the controller knows, and when
+    there is no such moment within four years.
+
+    Raises:
+        DomainError: the controller would refuse the schedule.
+    """
+    if _EVERY.fullmatch(schedule.strip()):
+        return None
+    minutes, hours, days, months, weekdays = _parse(schedule)
+    times = sorted(time(hour, minute) for hour in hours for minute in minutes)
+    every_day, every_weekday = len(days) == 31, len(weekdays) == 7
+    for ahead in range(_FOUR_YEARS_D):
+        day = after.date() + timedelta(days=ahead)
+        named = (day.day in days, (day.weekday() + 1) % 7 in weekdays)
+        # As in every cron: when both are bounded, either is enough.
+        fits = all(named) if every_day or every_weekday else any(named)
+        if not fits or day.month not in months:
+            continue
+        for one in times:
+            moment = datetime.combine(day, one, after.tzinfo)
+            if moment > after:
+                return moment
+    return None
 
 
 def _parse(schedule: str) -> list[set[int]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from penstock.domain import Slo
     from workflows.recording import Request, Tick
+    from workflows.status import Status
     from workflows.summary import Summary
 
 
@@ -156,6 +157,53 @@ def tick_line(tick: Tick) -> str:
     how = "" if tick.result is None else f" [{tick.result.message}]"
     took_s = tick.durations_s.total
     return f"{seen}{ahead}: {tick.decision.kind}, {tick.decision.reason}{how} ({took_s:.2f} s)"
+
+
+def status_table(status: Status) -> Table:
+    """Return how a pipeline is, on one screen."""
+    from rich.table import Table
+    from rich.text import Text
+
+    pipeline, plan = status.pipeline, status.plan
+    runs = f"plan for {plan.load_rps:g} req/s" if plan else "no plan yet"
+    table = Table(
+        title=f"{pipeline.namespace}/{pipeline.name}: {runs}",
+        caption=Text("\n".join(_status_lines(status))),  # as it stands: it may hold brackets
+        caption_justify="left",
+    )
+    for name in ("stage", "variant"):
+        table.add_column(name)
+    for name in ("batch", "replicas", "ready"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for stage in status.stages:
+        option = stage.option
+        table.add_row(
+            option.stage,
+            option.variant,
+            str(option.batch_size),
+            str(option.replicas),
+            str(stage.ready),
+            Text(stage.reason),
+        )
+    return table
+
+
+def _status_lines(status: Status) -> Iterator[str]:
+    yield f"graph: {'ready' if status.graph.ready else status.graph.reason}"
+    yield f"gateway: {status.gateway}"
+    if status.switching:
+        yield f"switch under way: {status.switching}"
+    if status.last is None or status.age_s is None:
+        yield "last tick: none is kept"
+    else:
+        yield f"last tick {status.age_s:.0f} s ago: {tick_line(status.last)}"
+    if status.next_s is not None:
+        yield f"next tick in {status.next_s:.0f} s"
+    if status.paused:
+        yield "paused: ticks only advise, until `penstock resume`"
+    for service in status.quarantined:
+        yield f"quarantined: {service}"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from serving.cluster import managed
+from serving.cluster import managed, served
 from serving.cluster.access import ADMIN, UNAUTHORIZED, Account, forbidden
 from serving.cluster.faults import invalid, invalid_answer, invalid_patch_answer
 from serving.cluster.listing import page, token
@@ -93,6 +93,9 @@ class ApiServer:
         account = self._accounts.get(user)
         if account is None:
             return UNAUTHORIZED
+        told = served.page(method, path, body, account=account, catalogue=self.catalogue)
+        if told is not None:
+            return told
         try:
             request = read_request(
                 method, path, content_type=content_type, body=body, user_agent=user_agent

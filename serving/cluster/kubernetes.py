@@ -30,6 +30,7 @@ from penstock.errors import (
 from serving.cluster import Cluster, Readiness
 from serving.cluster.connection import JSON, Connection, Reply
 from serving.cluster.direct import DirectConnection
+from serving.cluster.discovery import Discovery
 from serving.cluster.login import SERVICE_ACCOUNT, in_a_pod, plain_login, pod_login
 from serving.cluster.requests import MERGE
 from serving.cluster.resources import Catalogue, Resource
@@ -144,6 +145,11 @@ class KubernetesCluster:
         if workload is None:
             return Readiness(ready=True)
         return rolled_out(live, self.get("Deployment", namespace, workload))
+
+    @property
+    def discovery(self) -> Discovery:
+        """What this cluster has, and what we may do there."""
+        return Discovery(self._ask)
 
     def _delete(self, path: str, version: str | None) -> None:
         body: Manifest = {"kind": "DeleteOptions", "apiVersion": "v1"}

@@ -126,6 +126,11 @@ class Catalogue:
         self._load(lambda _, k: k == kind)
         return next((r for r in self._known.values() if r.kind == kind), None)
 
+    def of_group(self, group: str) -> tuple[Resource, ...]:
+        """Return all resources of a group."""
+        self._load(lambda g, _: g == group)
+        return tuple(r for r in self._known.values() if r.group == group)
+
     def _load(self, wanted: Any) -> None:
         for folder in self._folders:
             for group, kind in names_in(folder):

@@ -8,7 +8,7 @@ import typer
 
 from penstock.errors import UserError
 from workflows.commands.options import Root, Spec, Trainer, opened, read_plan, trainer_of
-from workflows.terminal import Board, numbers_table, out, plan_table, runs_table
+from workflows.terminal import Board, out, plan_table, runs_table
 
 commands = typer.Typer()
 
@@ -81,23 +81,6 @@ def demo(
     for check in done.summary.checks:
         out.print(f"{'✔' if check.holds else '✘'} {check.detail}", markup=False, highlight=False)
     out.print(f"report: {done.report}")
-
-
-@commands.command()
-def status(spec: Spec, root: Root = None) -> None:
-    """Show what the local cluster runs for this pipeline."""
-    from serving.cluster.local import LocalCluster
-
-    _, layout, _ = opened(spec, root)
-    cluster = LocalCluster(layout.cluster)
-    if not cluster.running():
-        out.print("the local cluster does not run")
-        return
-    rows = [
-        (u.service, str(u.pid), f"{u.cpu_cores:g}", "draining" if u.draining else str(u.ready))
-        for u in cluster.replica_usage()
-    ]
-    out.print(numbers_table("replicas", ("service", "pid", "cores", "ready"), rows))
 
 
 @commands.command()

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from penstock.errors import DomainError
-from workflows.schedule import deadline_s, shortest_gap_s
+from workflows.schedule import deadline_s, next_run, shortest_gap_s
 
 
 @pytest.mark.parametrize(
@@ -68,3 +71,27 @@ def test_all_faulty_fields_are_told_at_once() -> None:
 @pytest.mark.parametrize("gap_s", [2.0, 15.0, 60.0, 3600.0])
 def test_a_run_ends_before_the_next_is_due(gap_s: float) -> None:
     assert 1 <= deadline_s(gap_s) < gap_s
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "wanted"),
+    [
+        ("* * * * *", "2026-11-20 15:29:30", "2026-11-20 15:30:00"),
+        ("* * * * *", "2026-12-31 23:59:00", "2027-01-01 00:00:00"),
+        ("*/15 8-18 * * mon-fri", "2026-11-20 18:50:00", "2026-11-23 08:00:00"),
+        ("0 0 29 2 *", "2026-11-20 00:00:00", "2028-02-29 00:00:00"),
+        ("0 12 13 * fri", "2026-11-20 12:00:00", "2026-11-27 12:00:00"),
+        ("0 12 13 * fri", "2026-12-11 12:00:00", "2026-12-13 12:00:00"),
+    ],
+)
+def test_the_next_run_is_the_next_moment_that_fits(schedule, after, wanted) -> None:
+    found = next_run(schedule, datetime.fromisoformat(after).replace(tzinfo=BERLIN))
+    assert found == datetime.fromisoformat(wanted).replace(tzinfo=BERLIN)
+
+
+@pytest.mark.parametrize("schedule", ["@every 5m", "0 0 30 2 *"])
+def test_a_run_that_nobody_can_tell_is_none(schedule) -> None:
+    assert next_run(schedule, datetime(2026, 11, 20, tzinfo=BERLIN)) is None
