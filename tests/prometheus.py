@@ -152,15 +152,20 @@ class Proxy:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[str]:
-    """Run Prometheus on a free port; skip where it is not installed, fail in CI."""
+def prometheus(
+    folder: Path, targets: Mapping[str, str], *, config: Mapping[str, Any] | None = None
+) -> Iterator[str]:
+    """Run Prometheus on a free port; skip where it is not installed, fail in CI.
+
+    ``targets`` are addresses by pod; a ``config`` of one's own goes before them.
+    """
     program = shutil.which("prometheus")
     if program is None:
         message = "prometheus is not installed; apt-get install prometheus"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
-    config = {
+    config = config or {
         "global": {"scrape_interval": f"{SCRAPE_MS}ms", "scrape_timeout": f"{SCRAPE_MS}ms"},
         "scrape_configs": [
             {
