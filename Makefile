@@ -2,7 +2,7 @@
 EXAMPLE ?= digits
 BENCH   ?= all
 OVERLAY ?= standard
-LOOP    ?= cron
+WATCH   ?=
 VENV    := .venv
 RUN     := $(VENV)/bin
 export PENSTOCK_SHARED ?= $(abspath $(wildcard ../shared))
@@ -27,11 +27,11 @@ submit: setup ## run the bootstrap pipeline on Kubeflow (EXAMPLE=digits KFP_ENDP
 	@test -n "$(KFP_ENDPOINT)" || { echo "name the Kubeflow Pipelines API: make submit KFP_ENDPOINT=http://localhost:8888"; exit 2; }
 	$(RUN)/penstock submit examples/$(EXAMPLE)/pipeline.yaml --endpoint $(KFP_ENDPOINT) $(ARGS)
 
-deploy: setup ## run a pipeline on the current cluster of kubectl (EXAMPLE=, OVERLAY=standard|knative|dev, LOOP=cron|watch)
-	scripts/deploy.sh up examples/$(EXAMPLE)/pipeline.yaml $(OVERLAY) $(LOOP)
+deploy: setup ## run a pipeline on the current cluster of kubectl (EXAMPLE=, OVERLAY=standard|knative|dev, WATCH=10 for no Argo)
+	scripts/deploy.sh examples/$(EXAMPLE)/pipeline.yaml $(OVERLAY) $(WATCH)
 
 undeploy: setup ## take a pipeline away from the cluster again (EXAMPLE=)
-	scripts/deploy.sh down examples/$(EXAMPLE)/pipeline.yaml
+	$(RUN)/penstock undeploy examples/$(EXAMPLE)/pipeline.yaml
 
 status: setup ## the pipeline on the cluster: plan, stages, gateway, last tick (EXAMPLE=)
 	$(RUN)/penstock status examples/$(EXAMPLE)/pipeline.yaml --cluster kubernetes

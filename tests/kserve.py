@@ -42,7 +42,9 @@ class KServe:
             self._serve(server, service)
         for graph in self._listed(server, GRAPH).values():
             self._route(server, graph)
-        for name in self._listed(server, APPS):
+        for name, live in self._listed(server, APPS).items():
+            if "penstock.dev/role" in live["metadata"].get("labels", {}):
+                continue  # somebody else's
             owner = name.removesuffix("-predictor")
             kept = services if name.endswith("-predictor") else self._listed(server, GRAPH)
             if owner not in kept:

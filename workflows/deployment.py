@@ -34,6 +34,7 @@ from workflows.rights import tick_rights
 
 OVERLAYS = ("standard", "knative", "dev")
 OWN = "pipeline"
+MONITORING = "manifests/monitoring"
 METRICS_PORT = 9102
 MAX_CONFIG_BYTES = 1_000_000  # of a ConfigMap; a little less than the API's 1 MiB
 _DEV = {
@@ -54,13 +55,14 @@ class DeploySettings:
     """How a pipeline is deployed.
 
     With ``loop`` ``watch`` a Deployment ticks every ``watch_s`` seconds; Argo's shortest is a
-    minute.
+    minute. ``monitoring`` adds what the Prometheus operator and Grafana take up.
     """
 
     overlay: str = "standard"
     loop: Loop = Loop.CRON
     watch_s: float = 10.0
     gateway_replicas: int = 2
+    monitoring: bool = False
 
     def __post_init__(self) -> None:
         faults = []
@@ -109,7 +111,8 @@ def deployment_files(
         "rights.yaml": to_yaml(list(tick_rights(pipeline, argo=how.loop is Loop.CRON))),
     }
     below = {f"{OWN}/{name}": text for name, text in own.items()}
-    whole = {"resources": [f"manifests/overlays/{how.overlay}", OWN], **_images(settings)}
+    shared = [f"manifests/overlays/{how.overlay}", *([MONITORING] if how.monitoring else [])]
+    whole = {"resources": [*shared, OWN], **_images(settings)}
     return {
         "kustomization.yaml": _kustomization(pipeline, whole),
         f"{OWN}/kustomization.yaml": _kustomization(pipeline, {"resources": sorted(own)}),

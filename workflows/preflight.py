@@ -20,9 +20,9 @@ _OLDEST = ".".join(map(str, OLDEST))
 _KSERVE = (
     "install KServe 0.20 or later: helm install kserve-crd, then kserve (deployment mode Standard)"
 )
-_ARGO = "install Argo Workflows 4.0 or later, or deploy with --loop watch, which needs none"
+_ARGO = "install Argo Workflows 4.0 or later, or deploy with --watch 10, which needs none"
 _KEDA = "install KEDA, or set PENSTOCK_AUTOSCALING to another way"
-_MONITORS = "not needed; with the Prometheus operator, add manifests/monitoring"
+_MONITORS = "needed with --monitoring only: install the Prometheus operator"
 _RIGHTS = "ask the namespace's administrator: `kubectl auth can-i --list` shows what you may do"
 
 
@@ -97,7 +97,7 @@ def _kinds(settings: Settings, how: DeploySettings) -> Iterator[Kind]:
         version="v1",
         plural="podmonitors",
         hint=_MONITORS,
-        optional=True,
+        optional=not how.monitoring,
     )
 
 
@@ -127,7 +127,7 @@ def _rights(pipeline: Pipeline, how: DeploySettings) -> Iterator[Right]:
         *([("argoproj.io", "cronworkflows")] if how.loop is Loop.CRON else []),
     ]
     for group, plural in kinds:
-        for verb in ("create", "patch"):
+        for verb in ("create", "patch", "delete"):
             yield Right(verb=verb, group=group, plural=plural, namespace=pipeline.namespace)
     for plural in ("inferenceservices", "inferencegraphs"):
         for verb in ("list", "delete"):

@@ -69,6 +69,7 @@ class Refusal(Exception):  # noqa: N818
         super().__init__(str(answer.body))
 
 
+_RBAC = "rbac.authorization.k8s.io"
 BUILT_IN = (
     Resource(
         group="", version="v1", kind="ConfigMap", plural="configmaps", counts_generations=False
@@ -89,6 +90,22 @@ BUILT_IN = (
         kind="PodDisruptionBudget",
         plural="poddisruptionbudgets",
         has_status=True,
+    ),
+    Resource(group="", version="v1", kind="Service", plural="services", counts_generations=False),
+    Resource(
+        group="",
+        version="v1",
+        kind="ServiceAccount",
+        plural="serviceaccounts",
+        counts_generations=False,
+    ),
+    Resource(group=_RBAC, version="v1", kind="Role", plural="roles", counts_generations=False),
+    Resource(
+        group=_RBAC,
+        version="v1",
+        kind="RoleBinding",
+        plural="rolebindings",
+        counts_generations=False,
     ),
 )
 SCALE_OF_DEPLOYMENT = Resource(

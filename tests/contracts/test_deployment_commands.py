@@ -17,6 +17,8 @@ from profiles import table
 from serving.cluster.access import Account, Role
 from serving.cluster.discovery import Right
 from serving.cluster.kubernetes import connect
+from serving.diff import Action, Change
+from serving.manifest import Manifest, from_yaml, key_of
 from tests.api_http import Served, serve
 from tests.builders import profile_table
 from tests.kserve import KServe
@@ -64,6 +66,11 @@ def penstock(server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     return run
 
 
+def creation(manifest: Manifest) -> Change:
+    kind, namespace, name = key_of(manifest)
+    return Change(action=Action.CREATE, kind=kind, namespace=namespace, name=name, body=manifest)
+
+
 def test_a_cluster_with_all_of_it_passes(penstock) -> None:
     code, said = penstock("check-cluster")
     assert (code, "checks passed" in said) == (0, True), said
@@ -84,7 +91,7 @@ def test_missing_rights_are_all_told_at_once(penstock) -> None:
 
 def test_too_old_a_kubernetes_is_told_and_watching_needs_no_argo(penstock, monkeypatch) -> None:
     monkeypatch.setattr(preflight, "OLDEST", (9, 9))
-    code, said = penstock("check-cluster", "--loop", "watch")
+    code, said = penstock("check-cluster", "--watch", "10")
     assert (code, "Kubernetes │ ✘ │ 1.36" in said) == (2, True), said
     assert "cronworkflows" not in said
 
@@ -93,7 +100,7 @@ def test_the_tree_is_written_and_says_what_is_missing_first(penstock, monkeypatc
     given = ("--manifests", str(MANIFESTS))
     code, said = penstock("deployment", *given)
     assert (code, "PENSTOCK_PROMETHEUS_URL" in said, "PENSTOCK_STORE" in said) == (2, True, True)
-    assert penstock("deployment", "--loop", "hourly", *given)[0] == 2
+    assert penstock("deployment", "--watch", "0", *given)[0] == 2
     assert penstock("deployment", "--overlay", "dev", *given)[0] == 0
     assert Path("out/digits/deploy/pipeline/gateway.yaml").exists()
     assert "s3://penstock" in Path("out/digits/deploy/pipeline/cron.yaml").read_text()
@@ -128,12 +135,20 @@ def test_status_and_removal_follow_a_pipelines_life(penstock, server, tmp_path) 
     config = {"labels": {"app.kubernetes.io/managed-by": "penstock"}, "name": "other"}
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": config}
     server.handle("POST", "/api/v1/namespaces/default/configmaps", body=body)
-    code, said = penstock("remove")
-    assert (code, "deleted InferenceGraph default/digits" in said) == (0, True), said
-    assert said.index("InferenceGraph") < said.index("InferenceService")
-    assert cluster.list("InferenceService", "default", {}) == ()
+    assert penstock("deployment", "--overlay", "dev", "--manifests", str(MANIFESTS))[0] == 0
+    for path in sorted(Path("out/digits/deploy/pipeline").glob("[!k]*.yaml")):
+        for one in from_yaml(path.read_text()):
+            cluster.apply(creation(one))
+    code, said = penstock("undeploy")
+    deleted = [words.split()[0] for words in said.split("deleted ")[1:]]
+    assert code == 0
+    assert deleted[0] == "CronWorkflow"
+    assert deleted.index("InferenceGraph") < deleted.index("InferenceService")
+    assert {"Deployment", "Service", "Role", "RoleBinding", "ServiceAccount"} <= set(deleted)
     assert [m["metadata"]["name"] for m in cluster.list("ConfigMap", "default", {})] == ["other"]
-    assert "0 objects deleted" in penstock("remove")[1]
+    for kind in ("InferenceService", "InferenceGraph", "Deployment", "Role", "ServiceAccount"):
+        assert cluster.list(kind, "default", {}) == ()
+    assert "0 objects deleted" in penstock("undeploy")[1]
 
 
 def test_a_cluster_tells_its_kinds_versions_and_our_rights(server, tmp_path) -> None:

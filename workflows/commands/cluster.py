@@ -22,19 +22,33 @@ commands = typer.Typer()
 Overlay = Annotated[
     str, typer.Option(help="standard, knative, or dev: with MinIO and Prometheus inside.")
 ]
-LoopName = Annotated[
-    str, typer.Option("--loop", help="cron: an Argo CronWorkflow; watch: a Deployment.")
+Monitoring = Annotated[
+    bool,
+    typer.Option("--monitoring", help="With monitors and alerts for the Prometheus operator."),
+]
+Watch = Annotated[
+    float | None,
+    typer.Option(
+        "--watch", help="Seconds between two ticks of a Deployment; default Argo, once a minute."
+    ),
 ]
 
 
 @commands.command(name="check-cluster")
-def check_cluster(spec: Spec, overlay: Overlay = "standard", loop: LoopName = "cron") -> None:
+def check_cluster(
+    spec: Spec,
+    overlay: Overlay = "standard",
+    watch: Watch = None,
+    monitoring: Monitoring = False,
+) -> None:
     """Look for all that a deployment needs on the cluster. Exits 2 when something is missing."""
     from serving.cluster.kubernetes import connect
     from workflows.preflight import check_cluster as check
 
     pipeline, _, settings = opened(spec, None)
-    checks = check(connect().discovery, pipeline, settings, _how(overlay, loop))
+    checks = check(
+        connect().discovery, pipeline, settings, _how(overlay, watch, monitoring=monitoring)
+    )
     rows = [
         (c.what, "✔" if c.holds else "✘" if c.stops else "-", c.found, c.hint)
         for c in checks
@@ -53,8 +67,8 @@ def deployment(
     spec: Spec,
     root: Root = None,
     overlay: Overlay = "standard",
-    loop: LoopName = "cron",
-    watch_s: Annotated[float, typer.Option("--watch-s", help="Seconds between two ticks.")] = 10.0,
+    watch: Watch = None,
+    monitoring: Monitoring = False,
     manifests: Annotated[
         Path, typer.Option("--manifests", help="The folder manifests of a checkout.")
     ] = Path("manifests"),
@@ -63,11 +77,12 @@ def deployment(
     from workflows.deployment import deployment_files, settled, write_deployment
 
     pipeline, layout, settings = opened(spec, root)
-    how = _how(overlay, loop, watch_s)
+    how = _how(overlay, watch, monitoring=monitoring)
     settings = replace(settings, **settled(settings, how))
     files = deployment_files(pipeline, _inputs(spec, layout), settings, how)
     for path in write_deployment(files, manifests, layout.deploy):
-        out.print(path)
+        typer.echo(path)
+    typer.echo(layout.deploy)
 
 
 @commands.command()
@@ -92,32 +107,28 @@ def status(spec: Spec, root: Root = None, cluster: ClusterName = "local") -> Non
 
 
 @commands.command()
-def remove(spec: Spec, root: Root = None, cluster: ClusterName = "kubernetes") -> None:
-    """Delete what the pipeline's ticks made: graph, services, batching limits, state.
-
-    First take the tick away (`make undeploy` does both), or it makes them anew.
-    """
-    from workflows.removal import remove as take_away
+def undeploy(spec: Spec, root: Root = None, cluster: ClusterName = "kubernetes") -> None:
+    """Take a pipeline away from a cluster: its tick, graph, services, gateway, state and rights."""
+    from workflows.removal import remove
 
     pipeline, layout, _ = opened(spec, root)
     gone = 0
-    for kind, namespace, name in take_away(wiring.attach(cluster, layout), pipeline):
-        out.print(f"deleted {kind} {namespace}/{name}", markup=False, highlight=False)
+    for kind, namespace, name in remove(wiring.attach(cluster, layout), pipeline):
+        typer.echo(f"deleted {kind} {namespace}/{name}")
         gone += 1
-    out.print(
+    typer.echo(
         f"{gone} objects deleted; left are the namespace {pipeline.namespace}, what its pipelines "
         "share (service account penstock, network policies, in dev MinIO and Prometheus), the "
-        "Secret penstock-store and the artifacts",
-        soft_wrap=True,
+        "Secret penstock-store, the events and the artifacts"
     )
 
 
-def _how(overlay: str, loop: str, watch_s: float = 10.0) -> DeploySettings:
+def _how(overlay: str, watch_s: float | None, *, monitoring: bool) -> DeploySettings:
     from workflows.deployment import DeploySettings, Loop
 
-    if loop not in list(Loop):
-        raise UserError(f"--loop must be one of {', '.join(Loop)}, got {loop!r}")
-    return DeploySettings(overlay=overlay, loop=Loop(loop), watch_s=watch_s)
+    if watch_s is None:
+        return DeploySettings(overlay=overlay, monitoring=monitoring)
+    return DeploySettings(overlay=overlay, loop=Loop.WATCH, watch_s=watch_s, monitoring=monitoring)
 
 
 def _inputs(spec: Path, layout: Layout) -> Inputs:

@@ -132,6 +132,14 @@ def test_dev_answers_by_itself_what_is_inside() -> None:
     assert settled(Settings(), DeploySettings()) == {}
 
 
+def test_monitors_and_alerts_are_added_when_asked_for() -> None:
+    def resources(**fields: Any) -> list[str]:
+        return from_yaml(files(**fields)["kustomization.yaml"])[0]["resources"]
+
+    with_them = resources(how=DeploySettings(monitoring=True))
+    assert set(with_them) - set(resources()) == {"manifests/monitoring"}
+
+
 def test_names_and_settings_that_cannot_be_are_refused() -> None:
     with pytest.raises(ManifestError, match="lower case"):
         files(pipeline=pipeline("Digits"))

@@ -37,8 +37,10 @@ class Pages:
         return {"versions": [{"version": version} for version in versions]}
 
 
-def failed(pages: Pages, loop: Loop = Loop.CRON, **settings: Any) -> dict[str, Check]:
-    how = DeploySettings(loop=loop)
+def failed(
+    pages: Pages, loop: Loop = Loop.CRON, *, monitoring: bool = False, **settings: Any
+) -> dict[str, Check]:
+    how = DeploySettings(loop=loop, monitoring=monitoring)
     checks = check_cluster(Discovery(pages), pipeline(), Settings(**settings), how)
     return {c.what: c for c in checks if c.stops}
 
@@ -50,7 +52,7 @@ def test_a_cluster_with_all_of_it_has_no_fault() -> None:
 def test_without_argo_a_watching_tick_still_runs() -> None:
     pages = Pages()
     del pages.kinds["argoproj.io/v1alpha1"]
-    assert "--loop watch" in failed(pages)["cronworkflows.argoproj.io"].hint
+    assert "--watch 10" in failed(pages)["cronworkflows.argoproj.io"].hint
     assert failed(pages, Loop.WATCH) == {}
 
 
@@ -74,6 +76,10 @@ def test_all_that_is_missing_is_told_at_once() -> None:
 
 def test_keda_is_needed_only_when_it_scales() -> None:
     assert "scaledobjects.keda.sh" in failed(Pages(), autoscaling="keda")
+
+
+def test_the_prometheus_operator_is_needed_only_for_its_monitors() -> None:
+    assert "podmonitors.monitoring.coreos.com" in failed(Pages(), monitoring=True)
 
 
 def test_what_has_no_version_is_no_api_server() -> None:
