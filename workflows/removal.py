@@ -20,8 +20,9 @@ _DEPLOYED = (
 )
 """Kinds of what `penstock deployment` writes. KServe gives what it makes of an InferenceService the
 labels of that service: of these kinds, only what has a role of ours is ours."""
-_ORDER = ("CronWorkflow", "Deployment", "InferenceGraph", "InferenceService")
-"""A router that names a service that is gone would answer 500: it goes before."""
+_ORDER = ("RoleBinding", "Deployment", "InferenceGraph", "InferenceService")
+"""A tick that still runs loses its rights at once. A router that names a service that is gone would
+answer 500: it goes before."""
 
 
 def remove(cluster: Cluster, pipeline: Pipeline) -> Iterator[Key]:

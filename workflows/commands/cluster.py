@@ -49,17 +49,15 @@ def check_cluster(
     checks = check(
         connect().discovery, pipeline, settings, _how(overlay, watch, monitoring=monitoring)
     )
-    rows = [
-        (c.what, "✔" if c.holds else "✘" if c.stops else "-", c.found, c.hint)
-        for c in checks
-        if not c.holds or not c.what.startswith("may ")
-    ]
-    out.print(numbers_table("the cluster", ("needs", "", "found", "what to do"), rows))
+    for one in checks:
+        if not one.holds or not one.what.startswith("may "):
+            mark = "✔" if one.holds else "✘" if one.stops else "-"
+            typer.echo(f"{mark} {one.what}: {one.found}{f'; {one.hint}' if one.hint else ''}")
     missing = sum(check.stops for check in checks)
     if missing:
-        out.print(f"{missing} of {len(checks)} checks failed: nothing was deployed")
+        typer.echo(f"{missing} of {len(checks)} checks failed: nothing was deployed")
         raise typer.Exit(UserError.exit_code)
-    out.print(f"all {len(checks)} checks passed")
+    typer.echo(f"all {len(checks)} checks passed")
 
 
 @commands.command()
