@@ -20,6 +20,7 @@ from penstock.domain import Pipeline
 from penstock.errors import DomainError, UserError
 from penstock.files import write_whole
 from penstock.settings import IMAGE, Settings
+from serving.autoscale import Autoscaling
 from serving.manifest import Manifest, to_yaml
 from serving.names import (
     CONFIG,
@@ -108,7 +109,13 @@ def deployment_files(
         "config.yaml": to_yaml(list(_config(pipeline, inputs))),
         f"{how.loop}.yaml": to_yaml([_loop(pipeline, settings, how)]),
         "gateway.yaml": to_yaml(gateway(pipeline, settings, replicas=how.gateway_replicas)),
-        "rights.yaml": to_yaml(list(tick_rights(pipeline, argo=how.loop is Loop.CRON))),
+        "rights.yaml": to_yaml(
+            tick_rights(
+                pipeline,
+                argo=how.loop is Loop.CRON,
+                scales=Autoscaling(settings.autoscaling) is Autoscaling.EXTERNAL,
+            )
+        ),
     }
     below = {f"{OWN}/{name}": text for name, text in own.items()}
     shared = [f"manifests/overlays/{how.overlay}", *([MONITORING] if how.monitoring else [])]

@@ -19,10 +19,11 @@ KSERVE = "serving.kserve.io"
 RBAC = "rbac.authorization.k8s.io"
 
 
-def tick_rights(pipeline: Pipeline, *, argo: bool) -> tuple[Manifest, ...]:
+def tick_rights(pipeline: Pipeline, *, argo: bool, scales: bool = False) -> tuple[Manifest, ...]:
     """Return the tick's service account, its Role and what binds them.
 
-    ``argo`` adds what Argo's own container in the tick's pod needs to report the result.
+    ``argo`` adds what Argo's own container in the tick's pod needs to report the result; ``scales``
+    what the tick needs to write replicas itself, under autoscaling ``external``.
     """
     name = tick_account(pipeline.name)
     metadata = {
@@ -39,7 +40,11 @@ def tick_rights(pipeline: Pipeline, *, argo: bool) -> tuple[Manifest, ...]:
         "apiVersion": f"{RBAC}/v1",
         "kind": "Role",
         "metadata": metadata,
-        "rules": [*_rules(pipeline), *(_argo() if argo else ())],
+        "rules": [
+            *_rules(pipeline),
+            *(_scales(pipeline) if scales else ()),
+            *(_argo() if argo else ()),
+        ],
     }
     binding = {
         "apiVersion": f"{RBAC}/v1",
@@ -52,16 +57,9 @@ def tick_rights(pipeline: Pipeline, *, argo: bool) -> tuple[Manifest, ...]:
 
 
 def _rules(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
-    services = [
-        service_name(pipeline.name, stage.name, variant.name)
-        for stage in pipeline.stages
-        for variant in stage.variants
-    ]
+    services = _services(pipeline)
     graph, state, batching = pipeline.name, state_name(pipeline.name), batching_name(pipeline.name)
-    workloads = [
-        *(str(deployment_name("InferenceService", name)) for name in services),
-        str(deployment_name("InferenceGraph", graph)),
-    ]
+    workloads = [*_predictors(pipeline), str(deployment_name("InferenceGraph", graph))]
     yield _rule("", "configmaps", ["create", "list"])
     yield _rule("", "configmaps", ["get", "update"], [state])
     yield _rule("", "configmaps", ["delete", "patch"], [batching])
@@ -71,6 +69,24 @@ def _rules(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
     yield _rule(KSERVE, "inferenceservices", ["delete", "get", "patch"], services)
     yield _rule(KSERVE, "inferencegraphs", ["create", "list"])
     yield _rule(KSERVE, "inferencegraphs", ["delete", "get", "patch"], [graph])
+    yield _rule("policy", "poddisruptionbudgets", ["create", "list"])
+    yield _rule("policy", "poddisruptionbudgets", ["delete", "patch"], [*services, graph])
+
+
+def _scales(pipeline: Pipeline) -> Iterator[dict[str, Any]]:
+    yield _rule("apps", "deployments/scale", ["get", "patch"], _predictors(pipeline))
+
+
+def _services(pipeline: Pipeline) -> list[str]:
+    return [
+        service_name(pipeline.name, stage.name, variant.name)
+        for stage in pipeline.stages
+        for variant in stage.variants
+    ]
+
+
+def _predictors(pipeline: Pipeline) -> list[str]:
+    return [str(deployment_name("InferenceService", name)) for name in _services(pipeline)]
 
 
 def _argo() -> Iterator[dict[str, Any]]:
