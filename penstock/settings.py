@@ -51,6 +51,8 @@ class Settings:
     the plan does not change that field."""
     metrics_port: int = 0
     """Where `penstock adapt` serves its own ``/metrics``; 0 for not at all."""
+    metrics_folder: str = ""
+    """Where a tick leaves its numbers, one file each, when it serves none: Argo takes them up."""
     autoscaling: str = "fixed"
     """Who owns the replicas between two ticks. ``fixed`` (or ``none``, the older word): the plan
     alone; ``hpa``: KServe's HPA within the plan's band, by CPU; ``keda``: KEDA within that band, by

@@ -30,7 +30,8 @@ from typing import Any
 
 from aiohttp import web
 
-from penstock.errors import ManifestError, UserError
+from penstock.domain import Slo
+from penstock.errors import DomainError, ManifestError, UserError
 from penstock.process import exit_code_of
 from serving.arrivals import REMEMBERED_S, ArrivalRing
 from serving.gateway_metrics import GatewayMetrics
@@ -271,6 +272,7 @@ async def _serve(options: argparse.Namespace) -> None:
             upstream=upstream,
             timeout_s=options.timeout_s,
         )
+        _hold(forwarding.metrics, options)
         try:
             await _serve_public(PublicFace(forwarding), lifetime, options)
         finally:
@@ -280,6 +282,7 @@ async def _serve(options: argparse.Namespace) -> None:
     gateway = Gateway(
         options.pipeline, client=client, start_s=time.time(), namespace=options.namespace
     )
+    _hold(gateway.metrics, options)
     admin = web.AppRunner(AdminFace(gateway).application(), access_log=None)
     await admin.setup()
     try:
@@ -308,6 +311,15 @@ async def _serve_public(face: PublicFace, lifetime: Lifetime, options: argparse.
         await public.cleanup()
 
 
+def _hold(metrics: GatewayMetrics, options: argparse.Namespace) -> None:
+    if not options.slo_s:
+        return
+    try:
+        metrics.hold_to(Slo(latency_s=options.slo_s, quantile=options.slo_quantile))
+    except DomainError as err:
+        raise UserError(f"--slo-s and --slo-quantile: {err}") from err
+
+
 async def _listen(site: web.BaseSite) -> None:
     try:
         await site.start()
@@ -328,6 +340,8 @@ def _parser() -> argparse.ArgumentParser:
     way.add_argument("--admin-socket", type=Path, help="run the graph; socket of its admin API")
     way.add_argument("--upstream", help="pass requests on to this URL, KServe's router")
     add("--timeout-s", type=float, default=60.0, help="for one step's call, or one passed on")
+    add("--slo-s", type=float, default=0.0, help="latency whose misses are counted; 0: none")
+    add("--slo-quantile", type=float, default=0.99, help="share of requests the SLO is for")
     add("--drain-s", type=float, default=0.0, help="how long to listen on after SIGTERM")
     add("--parent-pid", type=int, default=0, help="end when this parent is gone; 0: never")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from penstock.domain import Slo
 from penstock.load_metric import ARRIVALS
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -36,11 +37,29 @@ class GatewayMetrics:
         self.in_flight = Gauge(
             "penstock_in_flight", "Requests not answered yet", _LABELS, registry=kept
         ).labels(*self._of)
+        self._slo: Slo | None = None
 
     def answered(self, status: int, seconds: float) -> None:
         """Count one answer and what it took."""
         self._requests.labels(*self._of, str(status)).inc()
         self.seconds.observe(seconds)
+        if self._slo is not None and (seconds > self._slo.latency_s or status >= 500):
+            self._misses.inc()
+
+    def hold_to(self, slo: Slo) -> None:
+        """Count from now on what misses an SLO: a histogram's buckets need not have its latency."""
+        self._slo = slo
+        self._misses = Counter(
+            "penstock_slo_misses",
+            "Requests that took longer than the SLO allows, or failed",
+            _LABELS,
+            registry=self._registry,
+        ).labels(*self._of)
+        for name, meaning, value in (
+            ("penstock_slo_latency_seconds", "Latency that the SLO allows", slo.latency_s),
+            ("penstock_slo_quantile_ratio", "Share of requests that it is for", slo.quantile),
+        ):
+            Gauge(name, meaning, _LABELS, registry=self._registry).labels(*self._of).set(value)
 
     def render(self) -> bytes:
         """Return the text that Prometheus scrapes."""

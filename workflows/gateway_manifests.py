@@ -95,6 +95,8 @@ def _gateway_container(pipeline: Pipeline, settings: Settings, timeout_s: int) -
         "--port": str(PORT),
         "--upstream": graph_url,
         "--timeout-s": str(timeout_s),
+        "--slo-s": f"{pipeline.slo.latency_s:g}",
+        "--slo-quantile": f"{pipeline.slo.quantile:g}",
         "--drain-s": str(DRAIN_S),
     }
     return {

@@ -108,8 +108,9 @@ class Tick:
     line of text per change of the cluster, ``edits`` one per field that somebody else changed.
     ``resumed`` says what became of a switch that an earlier tick had begun, ``withheld`` which
     services were not offered because they did not come up, ``running`` those of the running plan.
-    ``load_rps`` is the load that was planned for; ``inputs`` names the pipeline and the profiles
-    that a replay of the decision must find again.
+    ``load_rps`` is the load that was planned for, ``target`` the plan that is to run from now on,
+    which is the running one when nothing moves or nothing may be written; ``inputs`` names the
+    pipeline and the profiles that a replay of the decision must find again.
     """
 
     id: str
@@ -118,6 +119,7 @@ class Tick:
     load: Load | None = None
     forecast: Forecast | None = None
     plan: Plan | None = None
+    target: Plan | None = None
     status: str = ""
     gap: Finite | None = None
     solver: str = ""

@@ -86,7 +86,9 @@ class TickLog:
         return outcome
 
     def decision(self, decision: Decision) -> Decision:
-        """Note the decision and its reason."""
+        """Note the decision and its reason, and the plan that is to run."""
+        writing = self._fields.get("mode") is Mode.APPLY
+        self._fields["target"] = decision.target if writing else decision.running
         self._fields["decision"] = recording.Decided(
             kind=decision.kind.value,
             reason=decision.reason,

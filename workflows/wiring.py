@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.domain import Pipeline, ProfileTable
@@ -178,19 +179,25 @@ def tick_settings(
 
 @contextmanager
 def tick_metrics(pipeline: Pipeline, settings: Settings) -> Iterator[Callable[[Tick], None]]:
-    """Serve the ticks' own metrics for the time of a ``with`` block, if a port is set for them.
+    """Tell of the ticks for the time of a ``with`` block: on a port, in files, or not at all.
 
     Yields what each record is to be given to.
 
     Raises:
         UserError: the port can't be listened on.
     """
-    if not settings.metrics_port:
-        yield lambda tick: None
-        return
     from penstock.clock import RealClock
-    from workflows.metrics import TickMetrics
 
-    metrics, clock = TickMetrics(pipeline.name), RealClock()
-    with metrics.served(settings.metrics_port):
-        yield lambda tick: metrics.observe(tick, now_s=clock.now())
+    clock, folder = RealClock(), settings.metrics_folder
+    if settings.metrics_port:
+        from workflows.metrics import TickMetrics
+
+        metrics = TickMetrics(pipeline)
+        with metrics.served(settings.metrics_port):
+            yield lambda tick: metrics.observe(tick, now_s=clock.now())
+    elif folder:
+        from workflows.numbers import write_numbers
+
+        yield lambda tick: write_numbers(Path(folder), tick, pipeline, now_s=clock.now())
+    else:
+        yield lambda tick: None

@@ -29,6 +29,12 @@ class PredictorMetrics:
         self.in_flight = Gauge(
             "penstock_predictor_in_flight", "Requests accepted and not answered", registry=kept
         )
+        self.queue_length = Gauge(
+            "penstock_predictor_queue_length", "Requests that wait for the model", registry=kept
+        )
+        self.ready = Gauge(
+            "penstock_predictor_ready", "1 while it takes new requests", registry=kept
+        )
         self.max_batch_size = Gauge(
             "penstock_predictor_max_batch_size", "The batch limit in force", registry=kept
         )

@@ -71,6 +71,7 @@ class Predictor:
         self._share = CpuShare(cpu_cores, now_s=time.monotonic(), cpu_s=time.process_time())
         self._arrived = asyncio.Event()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self.metrics.queue_length.set_function(lambda: len(self._queue))
         self._note_limits()
 
     @property
@@ -173,6 +174,7 @@ class PredictorApp:
         self._predictor = predictor
         self.ready = True
         self.draining = False
+        predictor.metrics.ready.set_function(lambda: self.ready)
 
     def application(self) -> web.Application:
         """Return the application; its start and end carry the predictor's loop."""

@@ -28,6 +28,7 @@ def test_each_setting_has_its_variable(tmp_path: Path) -> None:
         "PENSTOCK_QUARANTINE_S": "300",
         "PENSTOCK_EDITS": "respect",
         "PENSTOCK_METRICS_PORT": "9464",
+        "PENSTOCK_METRICS_FOLDER": "/tmp/numbers",
         "PENSTOCK_AUTOSCALING": "hpa",
         "PENSTOCK_SERVICE_ACCOUNT": "runner",
         "PENSTOCK_SHARED": str(tmp_path),

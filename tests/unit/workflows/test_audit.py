@@ -123,7 +123,7 @@ def test_pause_and_resume_are_one_write_each() -> None:
 
 
 def test_metrics_tell_of_the_tick() -> None:
-    metrics = TickMetrics("digits")
+    metrics = TickMetrics(calm())
     record = tick(calm(), ports([20, 20, 20]))
     metrics.observe(record, now_s=99.0)
     value = metrics.registry.get_sample_value
@@ -139,7 +139,7 @@ def test_metrics_tell_of_the_tick() -> None:
 
 @pytest.mark.slow
 def test_metrics_are_served_and_a_busy_port_is_said() -> None:
-    metrics = TickMetrics("digits")
+    metrics = TickMetrics(calm())
     metrics.observe(tick(calm(), ports([20])), now_s=1.0)
     with metrics.served(0) as port:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
