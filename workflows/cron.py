@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -21,12 +21,14 @@ from penstock.settings import Settings, pod_environment
 from serving.manifest import Manifest
 from serving.manifest import to_yaml as _to_yaml
 from serving.names import TICK, pipeline_labels, pod_labels, tick_account
+from workflows.cron_metrics import metric_faults, output_parameters, template_metrics
 from workflows.schedule import deadline_s, shortest_gap_s
 
 EVERY_MINUTE = "* * * * *"
 ENTRYPOINT = "tick"
 CONFIG_FOLDER = "/etc/penstock"
 RESULTS_FOLDER = "/tmp/penstock"  # all else is read-only in the pod
+NUMBERS_FOLDER = f"{RESULTS_FOLDER}/numbers"
 MAX_NAME = 52
 """Argo appends a dash and a time stamp of 10 digits to name a run, and a run's name is a label too,
 of at most 63 characters."""
@@ -99,7 +101,7 @@ def make_cron(pipeline: Pipeline, settings: Settings, cron: CronSettings = DEFAU
         pod_metadata=models.Metadata(labels=pod_labels(pipeline.name, TICK)),
         security_context=_pod_security(),
         volumes=_volumes(pipeline),
-        templates=[_tick(settings, cron)],
+        templates=[_tick(pipeline, settings, cron)],
     )
     manifest: Manifest = workflow.to_dict()
     faults = check_cron(manifest)
@@ -212,6 +214,7 @@ def _template_faults(path: str, template: Mapping[str, Any]) -> Iterator[str]:
     for kind in ("container", "script"):
         if kind in template and not _mapping(template, kind).get("image"):
             yield f"{path}.{kind}.image: is missing"
+    yield from metric_faults(path, template)
 
 
 def _mapping(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -219,7 +222,7 @@ def _mapping(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _tick(settings: Settings, cron: CronSettings) -> Container:
+def _tick(pipeline: Pipeline, settings: Settings, cron: CronSettings) -> Container:
     return Container(
         name=ENTRYPOINT,
         image=settings.image,
@@ -229,7 +232,9 @@ def _tick(settings: Settings, cron: CronSettings) -> Container:
             *("adapt", f"{CONFIG_FOLDER}/pipeline.yaml", "--once"),
             *("--cluster", "kubernetes", "--out", RESULTS_FOLDER),
         ],
-        env=[models.EnvVar(name=k, value=v) for k, v in pod_environment(settings).items()],
+        env=_environment(replace(settings, metrics_folder=NUMBERS_FOLDER)),
+        outputs=output_parameters(pipeline, NUMBERS_FOLDER),
+        metrics=template_metrics(pipeline),
         resources=models.ResourceRequirements(
             requests={"cpu": cron.cpu_request, "memory": cron.memory_request},
             limits={"cpu": cron.cpu_limit, "memory": cron.memory_limit},
@@ -245,6 +250,10 @@ def _tick(settings: Settings, cron: CronSettings) -> Container:
             backoff=models.Backoff(duration="2s"),
         ),
     )
+
+
+def _environment(settings: Settings) -> list[models.EnvVar]:
+    return [models.EnvVar(name=k, value=v) for k, v in pod_environment(settings).items()]
 
 
 def _volumes(pipeline: Pipeline) -> list[models.Volume]:

@@ -35,7 +35,8 @@ UNKNOWN = "NaN"
 class When(StrEnum):
     """After which ticks a number is taken over."""
 
-    ALWAYS = "always"
+    ALWAYS = "recorded"
+    """There is a record: it did not end before."""
     SOLVED = "solved"
     """Load and forecast were there and a solver was asked."""
     SUCCESS = "success"
@@ -96,7 +97,7 @@ def write_numbers(folder: Path, record: Tick, pipeline: Pipeline, *, now_s: floa
 def _texts(seen: Seen) -> Iterator[tuple[str, str]]:
     yield "decision", seen.record.decision.kind
     yield "result", result_of(seen.record)
-    for when in (When.SOLVED, When.SUCCESS):
+    for when in When:
         yield when.value, str(int(seen.has(when)))
     for part in PARTS:
         yield parameter(SECONDS, (part,)), repr(float(getattr(seen.record.durations_s, part)))

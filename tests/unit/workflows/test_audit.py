@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from optimizer.load import TraceLoad
 from optimizer.solvers import make_solver
+from penstock.domain import Mode
 from penstock.errors import ConflictError, UserError
 from serving.state import read_state
 from tests.builders import profile_table
@@ -135,6 +136,27 @@ def test_metrics_tell_of_the_tick() -> None:
     option = record.plan.stages[0]
     where = {**known, "stage": option.stage, "variant": option.variant}
     assert value("penstock_plan_replicas", where) == option.replicas
+
+
+def test_what_a_tick_did_not_get_to_know_stays_as_it_was() -> None:
+    metrics, around = TickMetrics(calm()), ports([20, 20, 20])
+    metrics.observe(tick(calm(), around), now_s=99.0)
+    blind = replace(around, source=TraceLoad([], step_s=1.0))
+    metrics.observe(tick(calm(), blind), now_s=159.0)
+    value = metrics.registry.get_sample_value
+    known = {"pipeline": "digits"}
+    assert value("penstock_load_rps", known) == 20
+    assert value("penstock_tick_solved", known) == 0
+    assert value("penstock_last_tick_timestamp_seconds", known) == 159.0
+    assert value("penstock_last_success_timestamp_seconds", known) == 99.0
+
+
+def test_while_ticks_only_advise_the_plan_in_force_is_the_running_one() -> None:
+    around = ports([20, 20, 20])
+    running = tick(calm(), around).target
+    advised = tick(calm(mode=Mode.ADVISE), replace(around, source=ports([200] * 3).source))
+    assert advised.decision.kind == "move"
+    assert advised.target == running
 
 
 @pytest.mark.slow

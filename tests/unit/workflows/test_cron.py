@@ -179,4 +179,4 @@ def test_the_tick_goes_to_the_cluster_it_runs_in_and_no_setting_is_the_word_none
     assert container["args"][-4:] == ["--cluster", "kubernetes", "--out", "/tmp/penstock"]
     environment = {one["name"]: one["value"] for one in container["env"]}
     assert "None" not in environment.values()
-    assert read_settings(environment) == Settings()
+    assert read_settings(environment) == Settings(metrics_folder="/tmp/penstock/numbers")
