@@ -160,12 +160,6 @@ NUMBERS: tuple[Number, ...] = (
         read=lambda seen, row: seen.now_s,
     ),
     Number(
-        name="penstock_tick_interval_seconds",
-        meaning="How often there is to be a tick",
-        when=When.ALWAYS,
-        read=lambda seen, row: seen.pipeline.adaptation.interval_s,
-    ),
-    Number(
         name="penstock_tick_solved",
         meaning="1 when the newest tick had a load and asked the solver, 0 when it stood still",
         when=When.ALWAYS,
