@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ FOLDER = ROOT / "manifests" / "monitoring"
 RUNBOOK = ROOT / "docs" / "operations.md"
 
 
+@lru_cache(maxsize=8)
 def documents(name: str) -> list[dict[str, Any]]:
     """Return the objects of a file below the folder."""
     return list(yaml.safe_load_all((FOLDER / name).read_text()))
