@@ -98,7 +98,7 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
     assert len({panel["id"] for panel in every}) == len(every)
     places = [(panel["gridPos"], panel["title"]) for panel in every]
     for place, title in places:
-        assert place["x"] >= 0 and place["x"] + place["w"] <= 24, title
+        assert 0 <= place["x"] <= 24 - place["w"], title
     for (one, first), (other, second) in itertools.combinations(places, 2):
         apart = (
             one["x"] + one["w"] <= other["x"]
