@@ -263,6 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> None:
+    slo = _slo(options)
     lifetime = Lifetime(parent_pid=options.parent_pid)
     if options.upstream:
         upstream = Upstream(options.upstream)
@@ -272,7 +273,7 @@ async def _serve(options: argparse.Namespace) -> None:
             upstream=upstream,
             timeout_s=options.timeout_s,
         )
-        _hold(forwarding.metrics, options)
+        forwarding.metrics.hold_to(slo)
         try:
             await _serve_public(PublicFace(forwarding), lifetime, options)
         finally:
@@ -282,7 +283,7 @@ async def _serve(options: argparse.Namespace) -> None:
     gateway = Gateway(
         options.pipeline, client=client, start_s=time.time(), namespace=options.namespace
     )
-    _hold(gateway.metrics, options)
+    gateway.metrics.hold_to(slo)
     admin = web.AppRunner(AdminFace(gateway).application(), access_log=None)
     await admin.setup()
     try:
@@ -311,11 +312,11 @@ async def _serve_public(face: PublicFace, lifetime: Lifetime, options: argparse.
         await public.cleanup()
 
 
-def _hold(metrics: GatewayMetrics, options: argparse.Namespace) -> None:
+def _slo(options: argparse.Namespace) -> Slo | None:
     if not options.slo_s:
-        return
+        return None
     try:
-        metrics.hold_to(Slo(latency_s=options.slo_s, quantile=options.slo_quantile))
+        return Slo(latency_s=options.slo_s, quantile=options.slo_quantile)
     except DomainError as err:
         raise UserError(f"--slo-s and --slo-quantile: {err}") from err
 

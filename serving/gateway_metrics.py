@@ -46,8 +46,10 @@ class GatewayMetrics:
         if self._slo is not None and (seconds > self._slo.latency_s or status >= 500):
             self._misses.inc()
 
-    def hold_to(self, slo: Slo) -> None:
+    def hold_to(self, slo: Slo | None) -> None:
         """Count from now on what misses an SLO: a histogram's buckets need not have its latency."""
+        if slo is None:
+            return
         self._slo = slo
         self._misses = Counter(
             "penstock_slo_misses",

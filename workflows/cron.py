@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from hera.workflows import Container, CronWorkflow, models
+from hera.workflows import Container, CronWorkflow, Parameter, models
 
 from optimizer.forecast.card import CARD_FILE, MODEL_FILE
 from penstock.domain import Pipeline
@@ -233,8 +233,8 @@ def _tick(pipeline: Pipeline, settings: Settings, cron: CronSettings) -> Contain
             *("--cluster", "kubernetes", "--out", RESULTS_FOLDER),
         ],
         env=_environment(replace(settings, metrics_folder=NUMBERS_FOLDER)),
-        outputs=output_parameters(pipeline, NUMBERS_FOLDER),
-        metrics=template_metrics(pipeline),
+        outputs=[Parameter(**one) for one in output_parameters(pipeline, NUMBERS_FOLDER)],
+        metrics=[models.Prometheus(**one) for one in template_metrics(pipeline)],
         resources=models.ResourceRequirements(
             requests={"cpu": cron.cpu_request, "memory": cron.memory_request},
             limits={"cpu": cron.cpu_limit, "memory": cron.memory_limit},

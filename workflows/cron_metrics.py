@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hera.workflows import Parameter, models
-
 from penstock.domain import Pipeline
 from workflows.numbers import (
     NUMBERS,
@@ -28,6 +26,9 @@ from workflows.numbers import (
     When,
     parameter,
 )
+
+Fields = dict[str, Any]
+"""Of an object of Argo's, as Hera's models take them."""
 
 NAMESPACE = "pipeline_namespace"
 """Not ``namespace``: that is the label of the controller that is scraped."""
@@ -45,26 +46,26 @@ _PARAMETER = re.compile(r"[-a-zA-Z0-9_]+")
 _REFERENCE = re.compile(r"\{\{outputs\.parameters\.([^}]*)\}\}")
 
 
-def output_parameters(pipeline: Pipeline, folder: str) -> list[Parameter]:
+def output_parameters(pipeline: Pipeline, folder: str) -> list[Fields]:
     """Return the outputs of the tick's template, one per file that ``write_numbers`` leaves."""
     names = dict(_BEFORE_ANY_FILE)
     names.update({parameter(SECONDS, (part,)): UNKNOWN for part in PARTS})
     names.update({parameter(n.name, row): UNKNOWN for n, row in _series(pipeline)})
     return [
-        Parameter(name=name, value_from=models.ValueFrom(path=f"{folder}/{name}", default=default))
+        {"name": name, "value_from": {"path": f"{folder}/{name}", "default": default}}
         for name, default in names.items()
     ]
 
 
-def template_metrics(pipeline: Pipeline) -> list[models.Prometheus]:
+def template_metrics(pipeline: Pipeline) -> list[Fields]:
     """Return the metrics of the tick's template."""
     decided = {"decision": _value("decision"), "result": _value("result")}
-    ticks = models.Prometheus(
-        name=TICKS,
-        help=TICKS_MEANING,
-        labels=_labels(pipeline, decided),
-        counter=models.Counter(value="1"),
-    )
+    ticks = {
+        "name": TICKS,
+        "help": TICKS_MEANING,
+        "labels": _labels(pipeline, decided),
+        "counter": {"value": "1"},
+    }
     return [ticks, *_durations(pipeline), *_gauges(pipeline)]
 
 
@@ -114,28 +115,27 @@ def _described(metric: Mapping[str, Any]) -> tuple[object, ...]:
     return metric.get("help"), kinds, labels, (metric.get("histogram") or {}).get("buckets")
 
 
-def _durations(pipeline: Pipeline) -> Iterator[models.Prometheus]:
+def _durations(pipeline: Pipeline) -> Iterator[Fields]:
     for part in PARTS:
-        yield models.Prometheus(
-            name=SECONDS,
-            help=SECONDS_MEANING,
-            labels=_labels(pipeline, {"part": part}),
-            when=_if(When.ALWAYS),
-            histogram=models.Histogram(
-                value=_value(parameter(SECONDS, (part,))), buckets=list(SECONDS_BUCKETS)
-            ),
-        )
+        value = _value(parameter(SECONDS, (part,)))
+        yield {
+            "name": SECONDS,
+            "help": SECONDS_MEANING,
+            "labels": _labels(pipeline, {"part": part}),
+            "when": _if(When.ALWAYS),
+            "histogram": {"value": value, "buckets": list(SECONDS_BUCKETS)},
+        }
 
 
-def _gauges(pipeline: Pipeline) -> Iterator[models.Prometheus]:
+def _gauges(pipeline: Pipeline) -> Iterator[Fields]:
     for number, row in _series(pipeline):
-        yield models.Prometheus(
-            name=number.name,
-            help=number.meaning,
-            labels=_labels(pipeline, dict(zip(number.labels, row, strict=True))),
-            when=_if(number.when),
-            gauge=models.Gauge(value=_value(parameter(number.name, row)), realtime=False),
-        )
+        yield {
+            "name": number.name,
+            "help": number.meaning,
+            "labels": _labels(pipeline, dict(zip(number.labels, row, strict=True))),
+            "when": _if(number.when),
+            "gauge": {"value": _value(parameter(number.name, row)), "realtime": False},
+        }
 
 
 def _series(pipeline: Pipeline) -> Iterator[tuple[Number, Row]]:
@@ -145,9 +145,9 @@ def _series(pipeline: Pipeline) -> Iterator[tuple[Number, Row]]:
             yield from ((number, row) for row in rows)
 
 
-def _labels(pipeline: Pipeline, own: Mapping[str, str]) -> list[models.MetricLabel]:
+def _labels(pipeline: Pipeline, own: Mapping[str, str]) -> list[Fields]:
     known = {"pipeline": pipeline.name, NAMESPACE: pipeline.namespace, **own}
-    return [models.MetricLabel(key=key, value=value) for key, value in known.items()]
+    return [{"key": key, "value": value} for key, value in known.items()]
 
 
 def _value(name: str) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import urllib.request
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,10 +12,11 @@ from optimizer.load import TraceLoad
 from optimizer.solvers import make_solver
 from penstock.domain import Mode
 from penstock.errors import ConflictError, UserError
+from penstock.settings import Settings
 from serving.state import read_state
 from tests.builders import profile_table
 from tests.ticks import Writes, calm, ports, tick
-from workflows import audit
+from workflows import audit, wiring
 from workflows.metrics import TickMetrics
 
 
@@ -174,3 +176,11 @@ def test_the_inputs_of_a_decision_are_the_pipeline_and_the_profiles() -> None:
     one = audit.fingerprint(calm(), profile_table(calm()))
     assert one == audit.fingerprint(calm(), profile_table(calm()))
     assert one != audit.fingerprint(calm(min_gain=0.1), profile_table(calm()))
+
+
+def test_a_tick_without_a_port_leaves_its_numbers_in_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "numbers"
+    with wiring.tick_metrics(calm(), Settings(metrics_folder=str(folder))) as observe:
+        observe(tick(calm(), ports([20, 20, 20])))
+    assert (folder / "load_rps").read_text() == "20.0\n"
+    assert (folder / "result").read_text() == "ok\n"
