@@ -1,4 +1,4 @@
-"""What surrounds a pipeline: where things are, which image runs, how long to wait.
+"""What surrounds a pipeline: where things are, which images run, how long to wait.
 
 A pipeline document says what a pipeline *is* and is the same everywhere; settings say where it
 runs. They come from the environment (``PENSTOCK_…``), so that a pod, a laptop and CI set them
@@ -17,6 +17,7 @@ from typing import Any
 from penstock.errors import SpecError
 
 IMAGE = "ghcr.io/penstock/penstock:0.1.0"
+PREDICTOR_IMAGE = "ghcr.io/penstock/penstock-predictor:0.1.0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +25,11 @@ class Settings:
     """Where a pipeline runs."""
 
     image: str = IMAGE
-    """The one image, for the tick, the components and the predictor. The tag is the version of
-    this checkout."""
+    """The control image, for the tick and the components. The tag is the version of this
+    checkout."""
+    predictor_image: str = PREDICTOR_IMAGE
+    """The image of the serving pods; the smaller one, since a new replica waits until its node has
+    it."""
     store: str = ""
     """Artifact store: a folder or ``s3://bucket/prefix``; empty is ``<out>/store``, which needs
     nothing installed."""

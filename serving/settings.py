@@ -44,7 +44,7 @@ class RenderSettings:
     ) -> RenderSettings:
         """Return what the settings say of rendering, for models that lie in that store."""
         return cls(
-            image=settings.image,
+            image=settings.predictor_image,
             store_uri=store_uri,
             service_account=settings.service_account,
             autoscaling=Autoscaling(settings.autoscaling),

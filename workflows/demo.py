@@ -56,7 +56,7 @@ def prepare(layout: Layout, settings: Settings, trainer: str, *, report: Report 
         shared=str(settings.shared or ""),
         # the plan of step 5 is the integer program's; the ticks take what is fastest and exact
         solver="mip" if settings.solver == "auto" else settings.solver,
-        image=settings.image,
+        image=settings.predictor_image,
     )
     run_local(layout, parameters, report=report)
 

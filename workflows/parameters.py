@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from components.image import IMAGE
+from components.image import PREDICTOR_IMAGE
 from penstock.errors import DomainError
 from penstock.settings import VARIABLES, Settings, pod_environment
 
 STORE_SECRET = "penstock-store"
 """The Secret that KServe's storage initializer reads as well."""
-_OF_THE_RUN = {VARIABLES[name] for name in ("image", "store", "solver")}
+_OF_THE_RUN = {VARIABLES[name] for name in ("image", "predictor_image", "store", "solver")}
 _OF_THE_STORE = ("PENSTOCK_S3_ENDPOINT", "PENSTOCK_S3_SECURE", "PENSTOCK_S3_REGION")
 
 
@@ -24,7 +24,8 @@ class Parameters:
 
     ``trainer`` is a module's dotted name; ``store`` a folder or ``s3://bucket/prefix``; ``shared``
     the folder of public data sets, empty for the project's own generators; ``load_rps`` the load to
-    plan for. With ``apply`` the plan is not only rendered: ``cluster`` is made to run it.
+    plan for; ``image`` the predictors'. With ``apply`` the plan is not only rendered: ``cluster``
+    is made to run it.
     """
 
     trainer: str = ""
@@ -32,7 +33,7 @@ class Parameters:
     shared: str = ""
     load_rps: float = 10.0
     solver: str = "auto"
-    image: str = IMAGE
+    image: str = PREDICTOR_IMAGE
     apply: bool = False
     cluster: str = "kubernetes"
 
@@ -43,7 +44,11 @@ class Parameters:
     @classmethod
     def of(cls, settings: Settings, *, trainer: str = "", **given: Any) -> Parameters:
         """Return what the settings say; ``given`` goes before them."""
-        known = {"store": settings.store, "solver": settings.solver, "image": settings.image}
+        known = {
+            "store": settings.store,
+            "solver": settings.solver,
+            "image": settings.predictor_image,
+        }
         return cls(trainer=trainer, **{k: v for k, v in {**known, **given}.items() if v != ""})
 
     def arguments(self) -> dict[str, str | float | bool]:

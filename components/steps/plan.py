@@ -118,7 +118,7 @@ def _rendering(catalog: str, image: str) -> "RenderSettings":
     from serving.settings import RenderSettings
 
     uploaded = read_catalog(Path(catalog))
-    settings = replace(read_settings(), image=image)
+    settings = replace(read_settings(), predictor_image=image)
     return RenderSettings.of(settings, store_uri=uploaded.store, artifact_uris=uploaded.uris)
 
 

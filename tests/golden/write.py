@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from penstock.domain import Option, Pipeline, Plan, Promise, Stage
-from penstock.settings import IMAGE, Settings
+from penstock.settings import IMAGE, PREDICTOR_IMAGE, Settings
 from penstock.spec import read_pipeline
 from serving.autoscale import BAND_FIELDS, Autoscaling
 from serving.manifest import Manifest, write_tree
@@ -38,7 +38,7 @@ def examples() -> tuple[str, ...]:
 def golden_files(example: str) -> dict[str, str]:
     """Return an example's golden files, by their path below its golden folder."""
     pipeline = read_pipeline(ROOT / "examples" / example / "pipeline.yaml")
-    parameters = Parameters(trainer=f"examples.{example}.train", store=STORE, image=IMAGE)
+    parameters = Parameters(trainer=f"examples.{example}.train", store=STORE, image=PREDICTOR_IMAGE)
     access = {"PENSTOCK_S3_ENDPOINT": "https://s3.example:9000"}
     settings = Settings(image=IMAGE, store=STORE, prometheus_url="http://prometheus:9090")
     return {
@@ -75,7 +75,7 @@ def _deployment(pipeline: Pipeline, settings: Settings) -> dict[str, str]:
 
 
 def _manifests(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
-    settings = RenderSettings(image=IMAGE, store_uri=STORE)
+    settings = RenderSettings(image=PREDICTOR_IMAGE, store_uri=STORE)
     with tempfile.TemporaryDirectory() as folder:
         for path in write_tree(render(pipeline, _fixed_plan(pipeline), settings), Path(folder)):
             yield path.name, path.read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def _autoscaled(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     """Yield what an apply follows under each autoscaler, as far as it differs between them."""
     for autoscaling in Autoscaling:
         settings = RenderSettings(
-            image=IMAGE,
+            image=PREDICTOR_IMAGE,
             store_uri=STORE,
             autoscaling=autoscaling,
             prometheus_url="http://prometheus.monitoring.svc:9090",

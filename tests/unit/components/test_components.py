@@ -114,12 +114,16 @@ def test_what_the_ui_shows_has_figures_beside_it(name: str) -> None:
     assert [kind for kind in types if "Metrics" in kind] or "system.HTML@0.0.1" not in types
 
 
-def test_the_image_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_images_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         monkeypatch.setenv("PENSTOCK_IMAGE", "registry.example/penstock:9")
+        monkeypatch.setenv("PENSTOCK_PREDICTOR_IMAGE", "registry.example/predictor:9")
         assert importlib.reload(image).IMAGE == "registry.example/penstock:9"
+        assert image.PREDICTOR_IMAGE == "registry.example/predictor:9"
         monkeypatch.setenv("PENSTOCK_IMAGE", " ")
+        monkeypatch.delenv("PENSTOCK_PREDICTOR_IMAGE")
         assert importlib.reload(image).IMAGE == settings.IMAGE
+        assert image.PREDICTOR_IMAGE == settings.PREDICTOR_IMAGE
     finally:
         monkeypatch.undo()
         importlib.reload(image)

@@ -18,6 +18,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 def test_each_setting_has_its_variable(tmp_path: Path) -> None:
     environment = {
         "PENSTOCK_IMAGE": "example/penstock:7",
+        "PENSTOCK_PREDICTOR_IMAGE": "example/predictor:7",
         "PENSTOCK_STORE": "s3://models/digits",
         "PENSTOCK_SCHEMAS": str(tmp_path),
         "PENSTOCK_PROMETHEUS_URL": "http://prometheus:9090",
@@ -37,7 +38,8 @@ def test_each_setting_has_its_variable(tmp_path: Path) -> None:
     read = read_settings(environment)
     assert read.schemas == read.shared == tmp_path
     assert (read.solver, read.solver_time_limit_s, read.ready_timeout_s) == ("highs", 2.5, 30.0)
-    assert (read.image, read.autoscaling) == ("example/penstock:7", "hpa")
+    assert (read.image, read.predictor_image) == ("example/penstock:7", "example/predictor:7")
+    assert read.autoscaling == "hpa"
 
 
 def test_the_older_word_for_fixed_replicas_is_still_read() -> None:

@@ -178,7 +178,7 @@ def test_no_variant_at_once_is_refused() -> None:
 
 
 def test_settings_are_the_defaults_of_parameters() -> None:
-    settings = Settings(store="/models", solver="highs", image="i:1")
+    settings = Settings(store="/models", solver="highs", predictor_image="i:1")
     found = Parameters.of(settings, trainer="t", load_rps=4.0)
     assert (found.store, found.solver, found.image) == ("/models", "highs", "i:1")
     assert (found.trainer, found.load_rps) == ("t", 4.0)

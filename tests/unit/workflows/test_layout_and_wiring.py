@@ -85,6 +85,6 @@ def test_an_unknown_cluster_is_answered_with_the_known_ones(layout: Layout) -> N
 
 
 def test_rendering_takes_its_names_from_the_settings(layout: Layout) -> None:
-    made = wiring.render_settings(layout, Settings(image="a/b:1", autoscaling="hpa"))
+    made = wiring.render_settings(layout, Settings(predictor_image="a/b:1", autoscaling="hpa"))
     assert (made.image, made.autoscaling.value) == ("a/b:1", "hpa")
     assert wiring.tick_settings(layout, Settings(ready_timeout_s=7.0)).ready_timeout_s == 7.0
