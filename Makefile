@@ -5,11 +5,17 @@ OVERLAY ?= standard
 WATCH   ?=
 VENV    := .venv
 RUN     := $(VENV)/bin
+named   = $(shell sed -n 's/^$(1) = "\(.*\)"/\1/p' $(2))
+VERSION := $(call named,version,pyproject.toml)
+IMAGE   ?= $(call named,IMAGE,penstock/settings.py)
+PREDICTOR_IMAGE ?= $(call named,PREDICTOR_IMAGE,penstock/settings.py)
+BUILDER ?= docker
+CA_BUNDLE ?= $(SSL_CERT_FILE)
 export PENSTOCK_SHARED ?= $(abspath $(wildcard ../shared))
 export PENSTOCK_SCHEMAS ?= $(wildcard $(PENSTOCK_SHARED)/data/kserve)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo submit deploy undeploy status test unit ci lint format types layers golden golden-check spelling lock clean
+.PHONY: help setup setup-dev demo submit deploy undeploy status test unit ci lint format types layers golden golden-check spelling image image-check lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -37,7 +43,7 @@ status: setup ## the pipeline on the cluster: plan, stages, gateway, last tick (
 	$(RUN)/penstock status examples/$(EXAMPLE)/pipeline.yaml --cluster kubernetes
 
 test: setup-dev ## all tests
-	$(RUN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90
+	$(RUN)/python -m pytest -n 2 --dist worksteal -m "not image" --cov --cov-report=term --cov-fail-under=90
 
 unit: setup-dev ## the quick ones: no process, no socket
 	$(RUN)/python -m pytest -n 2 -m "not slow" tests/unit tests/properties tests/regressions
@@ -68,6 +74,14 @@ golden-check: golden
 
 bench: setup-dev ## benchmarks; results in bench/results (BENCH=name for one)
 	$(RUN)/python -m bench $(BENCH)
+
+image: ## build both container images (IMAGE, PREDICTOR_IMAGE, BASE, BUILDER=docker)
+	@IMAGE=$(IMAGE) PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) VERSION=$(VERSION) BASE=$(BASE) BUILDER=$(BUILDER) \
+	  CA_BUNDLE=$(CA_BUNDLE) BUILD_FLAGS="$(BUILD_FLAGS)" scripts/images.sh
+
+image-check: setup-dev ## run the tick, a component and the predictor from the built images
+	PENSTOCK_IMAGE=$(IMAGE) PENSTOCK_PREDICTOR_IMAGE=$(PREDICTOR_IMAGE) BUILDER=$(BUILDER) \
+	  $(RUN)/python -m pytest -n 0 -m image tests/image
 
 lock: ## solve the dependencies anew and write the lock files
 	requirements/lock.sh
