@@ -13,6 +13,8 @@ BUILDER ?= docker
 CA_BUNDLE ?= $(SSL_CERT_FILE)
 export PENSTOCK_SHARED ?= $(abspath $(wildcard ../shared))
 export PENSTOCK_SCHEMAS ?= $(wildcard $(PENSTOCK_SHARED)/data/kserve)
+# Every process that a test or the demo starts would compile all it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo submit deploy undeploy status test unit ci lint format types layers golden golden-check spelling image image-check lock clean
