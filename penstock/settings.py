@@ -57,6 +57,9 @@ class Settings:
     """Where `penstock adapt` serves its own ``/metrics``; 0 for not at all."""
     metrics_folder: str = ""
     """Where a tick leaves its numbers, one file each, when it serves none: Argo takes them up."""
+    argo_artifacts: bool = False
+    """``on``: Argo keeps each tick's decision as an output artifact. It needs the artifact
+    repository that an installation with Kubeflow has; without one every tick would fail."""
     autoscaling: str = "fixed"
     """Who owns the replicas between two ticks. ``fixed`` (or ``none``, the older word): the plan
     alone; ``hpa``: KServe's HPA within the plan's band, by CPU; ``keda``: KEDA within that band, by
@@ -73,7 +76,7 @@ class Settings:
 VARIABLES: Mapping[str, str] = {f.name: f"PENSTOCK_{f.name.upper()}" for f in fields(Settings)}
 
 
-_LOCAL_ONLY = ("schemas", "shared", "metrics_port")
+_NOT_IN_PODS = ("schemas", "shared", "metrics_port", "argo_artifacts")
 
 
 def pod_environment(settings: Settings) -> dict[str, str]:
@@ -82,7 +85,7 @@ def pod_environment(settings: Settings) -> dict[str, str]:
     return {
         VARIABLES[name]: str(value)
         for name, value in found.items()
-        if name not in _LOCAL_ONLY and value is not None and str(value)
+        if name not in _NOT_IN_PODS and value is not None and str(value)
     }
 
 
@@ -120,6 +123,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _switch(text: str) -> bool:
+    known = {"on": True, "off": False}
+    if text not in known:
+        raise ValueError(f"must be one of {', '.join(known)}, got {text!r}")
+    return known[text]
+
+
 def _one_of(*known: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in known:
@@ -145,6 +155,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "schemas": _folder,
     "shared": _folder,
     "solver": _one_of("auto", "frontier", "mip", "glpk", "highs", "exhaustive"),
+    "argo_artifacts": _switch,
     "autoscaling": _autoscaling,
     "solver_time_limit_s": _seconds,
     "ready_timeout_s": _seconds,

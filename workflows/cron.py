@@ -9,10 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from hera.workflows import Container, CronWorkflow, Parameter, models
+from hera.workflows import (
+    Artifact,
+    Container,
+    CronWorkflow,
+    NoneArchiveStrategy,
+    Parameter,
+    models,
+)
 
 from optimizer.forecast.card import CARD_FILE, MODEL_FILE
 from penstock.domain import Pipeline
@@ -22,6 +30,7 @@ from serving.manifest import Manifest
 from serving.manifest import to_yaml as _to_yaml
 from serving.names import TICK, pipeline_labels, pod_labels, tick_account
 from workflows.cron_metrics import metric_faults, output_parameters, template_metrics
+from workflows.layout import Layout
 from workflows.schedule import deadline_s, shortest_gap_s
 
 EVERY_MINUTE = "* * * * *"
@@ -233,7 +242,10 @@ def _tick(pipeline: Pipeline, settings: Settings, cron: CronSettings) -> Contain
             *("--cluster", "kubernetes", "--out", RESULTS_FOLDER),
         ],
         env=_environment(replace(settings, metrics_folder=NUMBERS_FOLDER)),
-        outputs=[Parameter(**one) for one in output_parameters(pipeline, NUMBERS_FOLDER)],
+        outputs=[
+            *(Parameter(**one) for one in output_parameters(pipeline, NUMBERS_FOLDER)),
+            *([_decision()] if settings.argo_artifacts else []),
+        ],
         metrics=[models.Prometheus(**one) for one in template_metrics(pipeline)],
         resources=models.ResourceRequirements(
             requests={"cpu": cron.cpu_request, "memory": cron.memory_request},
@@ -249,6 +261,16 @@ def _tick(pipeline: Pipeline, settings: Settings, cron: CronSettings) -> Contain
             retry_policy="OnError",
             backoff=models.Backoff(duration="2s"),
         ),
+    )
+
+
+def _decision() -> Artifact:
+    """Return the tick's decision as Argo keeps it; a tick that failed early has none."""
+    return Artifact(
+        name="decision-record",
+        path=str(Layout(root=Path(RESULTS_FOLDER), spec=Path()).decision),
+        archive=NoneArchiveStrategy(),
+        optional=True,
     )
 
 

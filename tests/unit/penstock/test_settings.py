@@ -30,6 +30,7 @@ def test_each_setting_has_its_variable(tmp_path: Path) -> None:
         "PENSTOCK_EDITS": "respect",
         "PENSTOCK_METRICS_PORT": "9464",
         "PENSTOCK_METRICS_FOLDER": "/tmp/numbers",
+        "PENSTOCK_ARGO_ARTIFACTS": "on",
         "PENSTOCK_AUTOSCALING": "hpa",
         "PENSTOCK_SERVICE_ACCOUNT": "runner",
         "PENSTOCK_SHARED": str(tmp_path),
@@ -40,6 +41,7 @@ def test_each_setting_has_its_variable(tmp_path: Path) -> None:
     assert (read.solver, read.solver_time_limit_s, read.ready_timeout_s) == ("highs", 2.5, 30.0)
     assert (read.image, read.predictor_image) == ("example/penstock:7", "example/predictor:7")
     assert read.autoscaling == "hpa"
+    assert read.argo_artifacts
 
 
 def test_the_older_word_for_fixed_replicas_is_still_read() -> None:

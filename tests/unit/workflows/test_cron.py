@@ -155,6 +155,22 @@ def test_the_image_and_the_settings_reach_the_pod() -> None:
     assert "PENSTOCK_SCHEMAS" not in variables
 
 
+def test_the_decision_is_an_output_artifact_where_argo_has_a_place_for_it() -> None:
+    kept = make_cron(pipeline(), read_settings({"PENSTOCK_ARGO_ARTIFACTS": "on"}))
+    assert faults(kept) == []
+    outputs = kept["spec"]["workflowSpec"]["templates"][0]["outputs"]
+    assert outputs["artifacts"] == [
+        {
+            "name": "decision-record",
+            "path": "/tmp/penstock/decision.json",
+            "archive": {"none": {}},
+            "optional": True,
+        }
+    ]
+    without = made()["spec"]["workflowSpec"]["templates"][0]["outputs"]
+    assert "artifacts" not in without
+
+
 def test_a_name_that_is_too_long_is_refused_with_what_to_do() -> None:
     with pytest.raises(ManifestError, match="shorten the pipeline's name by 3"):
         make_cron(pipeline(name="p" * 40), Settings())
