@@ -14,8 +14,9 @@ from workflows.deployment import DeploySettings, Loop
 if TYPE_CHECKING:
     from serving.cluster.discovery import Discovery
 
-OLDEST = (1, 30)
-"""The predictors' preStop is ``sleep``, which older Kubernetes refuses or does not know."""
+OLDEST = (1, 27)
+"""An older one drops ``unhealthyPodEvictionPolicy`` from disruption budgets: every tick would send
+them again."""
 _OLDEST = ".".join(map(str, OLDEST))
 _KSERVE = (
     "install KServe 0.20 or later: helm install kserve-crd, then kserve (deployment mode Standard)"
