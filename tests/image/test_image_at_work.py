@@ -30,6 +30,7 @@ CONTROL, PREDICTOR = read_settings().image, read_settings().predictor_image
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 LOADS_RPS = (130.0, 145.0)
 """Loads whose best plans differ in replicas alone."""
+ANY_ARTIFACT = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
 LONGEST_S, LARGEST_MB = 2.0, 250.0
 ATTEMPTS = 5
 """Other work on the machine makes a tick slower and none makes it quicker: the best one counts."""
@@ -154,6 +155,7 @@ def test_a_component_plans_with_glpk_as_kubeflow_starts_it(tmp_path: Path) -> No
     pipeline = read_pipeline(DIGITS / "pipeline.yaml")
     compiled = next(iter(yaml.safe_load_all(compile_bootstrap(pipeline))))
     container = compiled["deploymentSpec"]["executors"]["exec-optimize-plan"]["container"]
+    made = compiled["components"]["comp-optimize-plan"]["outputDefinitions"]["artifacts"]
     assert container["image"] == CONTROL
     given = {
         "inputs": {
@@ -162,12 +164,12 @@ def test_a_component_plans_with_glpk_as_kubeflow_starts_it(tmp_path: Path) -> No
                 "load_rps": 10.0,
                 "solver": "glpk",
             },
-            "artifacts": {"profiles": _artifact("profiles", "/work/profiles.json")},
+            "artifacts": {"profiles": _artifact("profiles", "/work/profiles.json", ANY_ARTIFACT)},
         },
         "outputs": {
             "artifacts": {
-                "plan": _artifact("plan", "/tmp/plan"),
-                "metrics": _artifact("metrics", "/tmp/metrics", kind="Metrics"),
+                name: _artifact(name, f"/tmp/{name}", one["artifactType"])
+                for name, one in made.items()
             },
             "outputFile": "/tmp/executor_output.json",
         },
@@ -203,9 +205,8 @@ def test_the_predictor_answers_and_ends_in_peace(tmp_path: Path) -> None:
     assert (status, answer["outputs"][0]["data"]) == (200, [3.0, 6.0])
 
 
-def _artifact(name: str, uri: str, *, kind: str = "Artifact") -> dict[str, Any]:
-    schema = {"schemaTitle": f"system.{kind}", "schemaVersion": "0.0.1"}
-    return {"artifacts": [{"name": name, "type": schema, "uri": uri, "metadata": {}}]}
+def _artifact(name: str, uri: str, kind: dict[str, str]) -> dict[str, Any]:
+    return {"artifacts": [{"name": name, "type": kind, "uri": uri, "metadata": {}}]}
 
 
 def _ask(port: int, method: str, path: str, document: Any = None) -> tuple[int, Any]:
