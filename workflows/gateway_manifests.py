@@ -101,7 +101,7 @@ def _gateway_container(pipeline: Pipeline, settings: Settings, timeout_s: int) -
     }
     return {
         "name": GATEWAY,
-        "image": settings.image,
+        "image": settings.predictor_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-m", "serving.gateway"],
         "args": [word for pair in given.items() for word in pair],
@@ -138,6 +138,6 @@ def _gateway_container(pipeline: Pipeline, settings: Settings, timeout_s: int) -
 
 def _timeout_s(pipeline: Pipeline, settings: Settings) -> int:
     """Return a second more than KServe's router takes to give up, so that its own error arrives."""
-    render = RenderSettings(image=settings.image, store_uri=settings.store)
+    render = RenderSettings(image=settings.predictor_image, store_uri=settings.store)
     each_s = render.router_timeout_s(pipeline.slo.latency_s)
     return each_s * len(pipeline.stages) + 2

@@ -187,6 +187,10 @@ def test_the_trainers_of_the_examples_can_be_imported() -> None:
     assert Job(entrypoint="python", words=["-c", code]).run(CONTROL).strip() == "imported"
 
 
+def test_the_gateway_runs_from_the_image_of_the_predictors() -> None:
+    assert "--upstream" in Job(words=["python", "-m", "serving.gateway", "--help"]).run(PREDICTOR)
+
+
 def test_the_predictor_answers_and_ends_in_peace(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     scaling_artifact(tmp_path / "model", 3.0)
