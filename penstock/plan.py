@@ -1,0 +1,79 @@
+"""What is decided: an option per stage, and what the whole promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One choice for a stage, with all that follows from it at a known load.
+
+    ``latency_s`` is the stage's share of the end-to-end latency at the SLO's quantile (waiting and
+    service); ``capacity_rps`` is what its replicas carry together, counted at the pipeline's
+    *entry* (visit ratio taken out). ``max_wait_s`` is how long the predictor may hold a batch that
+    is not full; the latency counts on it. ``cost_per_hour`` is the price of all replicas, 0 where
+    the pipeline has no prices.
+    """
+
+    stage: str
+    variant: str
+    batch_size: int
+    cpu_cores: float
+    replicas: int
+    latency_s: float
+    capacity_rps: float
+    accuracy: float
+    max_wait_s: float = 0.0
+    cost_per_hour: float = 0.0
+
+    @property
+    def cost_cores(self) -> float:
+        """Cores of all replicas together."""
+        return self.cpu_cores * self.replicas
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What a plan promises at its load.
+
+    ``accuracy`` is in the objective's mode; ``accuracy_product`` and ``accuracy_joint`` say both
+    where both are known, because the product of stage accuracies can overstate the pipeline's by a
+    third. ``headroom_rps`` is capacity less load; ``latency_model`` names how stage latencies were
+    added up, and ``latency_padding`` the share by which the result was raised.
+    """
+
+    latency_s: float
+    capacity_rps: float
+    cost_cores: float
+    accuracy: float
+    accuracy_product: float
+    accuracy_joint: float | None
+    objective: float
+    latency_model: str = "sum-of-quantiles"
+    cost_per_hour: float | None = None
+    latency_padding: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One option per stage, in stage order, for a load, and what the whole promises."""
+
+    pipeline: str
+    load_rps: float
+    stages: tuple[Option, ...]
+    promise: Promise
+    solver: str = ""
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Variant names in stage order."""
+        return tuple(s.variant for s in self.stages)
+
+    def same_choice(self, other: Plan) -> bool:
+        """Whether both plans run the same variants, batch sizes, CPU and replicas."""
+        return [_choice(s) for s in self.stages] == [_choice(s) for s in other.stages]
+
+
+def _choice(option: Option) -> tuple[str, str, int, float, int]:
+    return (option.stage, option.variant, option.batch_size, option.cpu_cores, option.replicas)
