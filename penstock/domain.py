@@ -10,12 +10,13 @@ offered here too, from the module that has them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from penstock.checks import not_negative, positive, require, share, unique
 from penstock.errors import DomainError
+from penstock.graph import Merge, Node, NodeKind, Step, require_graph, sequence, visits
 from penstock.load import Forecast, Load
 from penstock.objective import AccuracyMode, Goal, Objective, Prices
 from penstock.plan import Option, Plan, Promise
@@ -33,7 +34,10 @@ __all__ = [
     "Goal",
     "LatencyModel",
     "Load",
+    "Merge",
     "Mode",
+    "Node",
+    "NodeKind",
     "Objective",
     "Option",
     "Pipeline",
@@ -45,6 +49,7 @@ __all__ = [
     "Promise",
     "Slo",
     "Stage",
+    "Step",
     "Variant",
 ]
 
@@ -110,7 +115,8 @@ class Variant:
 class Stage:
     """One task of the pipeline and the variants that can do it.
 
-    ``visit_ratio`` is the number of requests the stage sees per request at the pipeline's entry.
+    ``visit_ratio`` is the number of requests the stage sees per request that reaches it; in a
+    Sequence all do.
     ``min_replicas`` and ``max_replicas`` bound the replicas of the variant that is active.
     """
 
@@ -213,10 +219,11 @@ class Adaptation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """A sequence of stages with one entry, an SLO and an objective.
+    """A graph of stages with one entry, an SLO and an objective.
 
-    ``max_cores`` bounds the cores of all replicas together, ``max_cost_per_hour`` their price;
-    ``None`` leaves them unbounded. With ``prices`` cost means money, without them cores.
+    Without a ``graph`` the stages are called one after the other. ``max_cores`` bounds the cores of
+    all replicas together, ``max_cost_per_hour`` their price; ``None`` leaves them unbounded. With
+    ``prices`` cost means money, without them cores.
     """
 
     name: str
@@ -228,6 +235,7 @@ class Pipeline:
     max_cores: float | None = None
     prices: Prices | None = None
     max_cost_per_hour: float | None = None
+    graph: Node | None = None
 
     def __post_init__(self) -> None:
         if self.max_cost_per_hour is not None:
@@ -240,6 +248,21 @@ class Pipeline:
         unique(f"stages of pipeline {self.name!r}", [s.name for s in self.stages])
         if self.max_cores is not None:
             positive(f"pipeline {self.name!r}: max_cores", self.max_cores)
+        if self.graph is not None:
+            variants = {s.name: [v.name for v in s.variants] for s in self.stages}
+            is_ranked = self.objective.mode is AccuracyMode.RANKS
+            require_graph(f"pipeline {self.name!r}", self.graph, variants, is_ranked=is_ranked)
+
+    @property
+    def shape(self) -> Node:
+        """The graph; where none is given, the Sequence of all stages."""
+        return sequence([s.name for s in self.stages]) if self.graph is None else self.graph
+
+    def visited(self, stage: Stage) -> Stage:
+        """Return a stage with all that its place in the graph does to its visit ratio."""
+        if self.graph is None:
+            return stage
+        return replace(stage, visit_ratio=stage.visit_ratio * visits(self.graph)[stage.name])
 
     def stage(self, name: str) -> Stage:
         """Return the stage of that name.

@@ -32,6 +32,8 @@ from penstock.domain import (
     Variant,
 )
 from penstock.errors import DomainError, SpecError
+from penstock.graph_document import GraphDocument, graph_document, graph_sense, to_graph
+from penstock.strict_yaml import StrictLoader
 
 API_VERSION = "penstock.dev/v1"
 MAX_BYTES = 1_000_000
@@ -121,6 +123,7 @@ class _Spec(_Document):
     prices: _Prices | None = None
     max_cost_per_hour: Positive | None = None
     stages: Annotated[tuple[_Stage, ...], Field(min_length=1, max_length=200)]
+    graph: GraphDocument | None = None
 
 
 class _PipelineDocument(_Document):
@@ -157,7 +160,7 @@ def parse_pipeline(text: str, *, source: str = "pipeline") -> Pipeline:
         what is wrong``.
     """
     try:
-        document = yaml.load(text, Loader=_StrictLoader)
+        document = yaml.load(text, Loader=StrictLoader)
     except yaml.YAMLError as err:
         raise SpecError(source, [f"is not YAML: {_one_line(err)}"]) from err
     if not isinstance(document, Mapping):
@@ -184,6 +187,7 @@ def format_pipeline(pipeline: Pipeline) -> str:
             "objective": _without_none(_plain(_Objective, pipeline.objective)),
             "adaptation": _plain(_Adaptation, pipeline.adaptation),
             "stages": [_stage_document(s) for s in pipeline.stages],
+            **({} if pipeline.graph is None else {"graph": graph_document(pipeline.graph)}),
         },
     }
     return yaml.safe_dump(document, sort_keys=False, width=100)
@@ -224,6 +228,7 @@ def _plain(model: type[_Document], value: object) -> dict[str, Any]:
 
 def _to_domain(document: _PipelineDocument, source: str) -> Pipeline:
     spec = document.spec
+    names = [stage.name for stage in spec.stages]
     try:
         return Pipeline(
             name=document.metadata.name,
@@ -241,6 +246,7 @@ def _to_domain(document: _PipelineDocument, source: str) -> Pipeline:
                 )
                 for stage in spec.stages
             ),
+            graph=None if spec.graph is None else to_graph(spec.graph, names),
         )
     except DomainError as err:  # a rule of the domain that _sense does not know yet
         raise SpecError(source, [str(err)]) from err
@@ -264,7 +270,24 @@ def _sense(document: Mapping[str, Any]) -> list[str]:
         if isinstance(variants, list):
             faults.extend(_repeats(f"{path}.variants", variants))
             faults.extend(_unsorted_batches(path, variants))
+    if isinstance(spec, Mapping) and spec.get("graph") is not None:
+        faults.extend(_graph_faults(spec, stages))
     return faults
+
+
+def _graph_faults(spec: Mapping[str, Any], stages: list[Any]) -> Iterator[str]:
+    """Yield what is wrong with the graph, unless a stage has no name that it could go by."""
+    if all(isinstance(s, Mapping) and isinstance(s.get("name"), str) for s in stages):
+        objective = spec.get("objective")
+        mode = objective.get("mode") if isinstance(objective, Mapping) else None
+        variants = {s["name"]: list(_names(s.get("variants"))) for s in stages}
+        yield from graph_sense(spec["graph"], variants, mode=mode)
+
+
+def _names(entries: object) -> Iterator[str]:
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+            yield entry["name"]
 
 
 def _repeats(path: str, entries: list[Any]) -> Iterator[str]:
@@ -310,6 +333,7 @@ def _words(kind: str, message: str) -> str:
     if kind == "missing":
         return "is missing"
     message = message[0].lower() + message[1:]
+    message = message.removeprefix("value error, ")
     return re.sub(r"^(input|value|string|tuple) should ", "must ", message)
 
 
@@ -321,20 +345,3 @@ def _got(kind: str, found: object) -> str:
 
 def _one_line(err: yaml.YAMLError) -> str:
     return " ".join(str(err).split())
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice: the second would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    "while reading a mapping",
-                    node.start_mark,
-                    f"key {key.value!r} is given twice",
-                    key.start_mark,
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
