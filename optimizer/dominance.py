@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 128
 _COARSE_FROM = 600
+_COARSE_UP_TO = 6  # columns: the cells of more would not fit into memory
 _CELLS = {2: 512, 3: 48, 4: 18}
 
 
@@ -36,7 +37,7 @@ def frontier(rows: Floats, *, exact_up_to: int = 6000) -> Integers:
         return order[:1]
     if width == 2:
         return order[_staircase(rows[order, 1])]
-    if count > _COARSE_FROM:
+    if count > _COARSE_FROM and width <= _COARSE_UP_TO:
         order = order[~_coarsely_beaten(rows[order])]
     if len(order) > exact_up_to:
         return order

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from optimizer.options import StageOptions, exceeds
 from optimizer.problem import Problem, build_problem
-from optimizer.solvers.frontier import FrontierSolver
+from optimizer.solvers.auto import AutoSolver
 
 if TYPE_CHECKING:
     from penstock.domain import Option, Pipeline, ProfileTable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _BOUNDLESS_S = 1e9
 _PATIENCE_S = 10.0
 _MORE_REPLICAS = 8
+_GRAIN = 1e-4
 _LOAD_GRAIN = 0.005
 
 
@@ -36,9 +37,12 @@ class _Label:
 def fastest(problem: Problem) -> tuple[int, ...]:
     """Return the choice whose slowest path is fastest within ``max_cores``; () when there is none.
 
-    The SLO plays no part, except that the problem's options each keep it.
+    The SLO plays no part, except that the problem's options each keep it. With several paths and a
+    limit the latency is the lowest to one part in 10,000.
     """
     limit = problem.max_cores
+    if len(problem.paths) > 1:
+        return _fastest_side_by_side(problem)
     labels = [_Label((0.0,) * len(problem.paths), 0.0, ())]
     for s, stage in enumerate(problem.stages):
         on_path = [s in path for path in problem.paths]
@@ -53,12 +57,41 @@ def fastest(problem: Problem) -> tuple[int, ...]:
 
 def is_feasible(problem: Problem) -> bool:
     """Whether some choice keeps every limit."""
-    if problem.objective.accuracy_floor is None and problem.max_cost_per_hour is None:
+    has_label_form = len(problem.paths) == 1 and problem.max_cost_per_hour is None
+    if problem.objective.accuracy_floor is None and has_label_form:
         choices = fastest(problem)
         return bool(choices) and problem.is_feasible(problem.chosen(choices))
+    return bool(_any_choice(problem))
+
+
+def _any_choice(problem: Problem) -> tuple[int, ...]:
+    """Return a choice that keeps every limit; () when none was found."""
     nothing = replace(problem.objective, accuracy_weight=0.0, cost_weight=0.0, batch_weight=0.0)
     asked = replace(problem, objective=nothing)
-    return bool(FrontierSolver().solve(asked, time_limit_s=_PATIENCE_S).choices)
+    return AutoSolver().solve(asked, time_limit_s=_PATIENCE_S).choices
+
+
+def _fastest_side_by_side(problem: Problem) -> tuple[int, ...]:
+    """Return the fastest choice over several paths: by halving the latency that is asked for."""
+    if any(not stage.options for stage in problem.stages):
+        return ()
+    free = replace(
+        problem,
+        objective=replace(problem.objective, accuracy_floor=None),
+        max_cost_per_hour=None,
+    )
+    alone = tuple(
+        min(range(len(s.options)), key=lambda o: s.options[o].latency_s) for s in problem.stages
+    )
+    low_s = problem.latency_s(problem.chosen(alone))
+    if problem.max_cores is None or free.cost_cores(free.chosen(alone)) <= problem.max_cores:
+        return alone
+    best = _any_choice(replace(free, slo=replace(free.slo, latency_s=_BOUNDLESS_S)))
+    while best and (high_s := problem.latency_s(problem.chosen(best))) > low_s * (1 + _GRAIN):
+        middle_s = (low_s + high_s) / 2
+        faster = _any_choice(replace(free, slo=replace(free.slo, latency_s=middle_s)))
+        best, low_s = (faster, low_s) if faster else (best, middle_s)
+    return best
 
 
 def without_slo(pipeline: Pipeline) -> Pipeline:

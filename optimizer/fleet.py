@@ -74,7 +74,8 @@ def plan_fleet(
     The budget is in the members' unit of cost: money per hour where they have prices, else cores.
 
     Raises:
-        DomainError: no member, members with and without prices, a joint accuracy, or no time.
+        DomainError: no member, members with and without prices, an accuracy that is neither a sum
+            nor a product, or no time.
     """
     require_time_limit(time_limit_s)
     _require_alike(members)
@@ -307,6 +308,14 @@ def _require_alike(members: Sequence[Member]) -> None:
         raise DomainError("a fleet needs a pipeline")
     if len({m.problem.is_priced for m in members}) > 1:
         raise DomainError("one budget needs one unit: give all pipelines prices, or none")
+    for member in members:
+        node = member.problem.inseparable_node()
+        if node is not None:
+            raise DomainError(
+                f"a fleet cannot weigh the accuracy of pipeline {member.problem.pipeline!r}: its "
+                f"node {node} makes it neither a sum nor a product; use mode sum or mean and "
+                "merge: mean"
+            )
     joint = [m.problem.pipeline for m in members if m.problem.objective.mode is AccuracyMode.JOINT]
     if joint:
         raise DomainError(

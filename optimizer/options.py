@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optimizer.accuracy import normalised_ranks, stage_accuracies
+from optimizer.composition import voted_stages
 from optimizer.dominance import frontier
 from optimizer.latency import find_point, max_wait_s, replicas_needed, stage_capacity_rps
 from optimizer.latency_grid import latency_grid_s, worth_having
@@ -116,11 +117,12 @@ class _Grid:
 
 def stage_options(stage: Stage, table: ProfileTable, need: Need) -> StageOptions:
     """Return what can be chosen for a stage whose variants are all profiled."""
+    stage = need.pipeline.visited(stage)
     grid = _grid(stage, _candidates(stage, table, need), need)
     slo_s = need.pipeline.slo.latency_s
     is_within = grid.is_made & (grid.latency_s <= slo_s * (1 + TOLERANCE))
     rows, columns = np.nonzero(is_within)
-    kept = _undominated(grid, rows, columns, joint=_is_joint(need.pipeline))
+    kept = _undominated(grid, rows, columns, by_name=_counts_by_name(stage, need.pipeline))
     options = [
         _option(stage, grid, int(i), int(n)) for i, n in zip(rows[kept], columns[kept], strict=True)
     ]
@@ -133,8 +135,11 @@ def stage_options(stage: Stage, table: ProfileTable, need: Need) -> StageOptions
     )
 
 
-def _is_joint(pipeline: Pipeline) -> bool:
-    return pipeline.objective.mode is AccuracyMode.JOINT
+def _counts_by_name(stage: Stage, pipeline: Pipeline) -> bool:
+    """Whether the accuracy depends on which variant the stage runs and not on a score alone."""
+    return pipeline.objective.mode is AccuracyMode.JOINT or stage.name in voted_stages(
+        pipeline.graph
+    )
 
 
 def _ranks(stage: Stage, table: ProfileTable, pipeline: Pipeline) -> dict[str, float]:
@@ -243,16 +248,17 @@ def beaten_options(
 ) -> tuple[Beaten, ...]:
     """Return every option of a stage that another one beats, and which one does."""
     need = Need(load_rps, pipeline.adaptation.headroom, pipeline)
+    stage = pipeline.visited(stage)
     grid = _grid(stage, _candidates(stage, table, need), need)
     slo_s = pipeline.slo.latency_s
     rows, columns = np.nonzero(grid.is_made & (grid.latency_s <= slo_s * (1 + TOLERANCE)))
-    joint = _is_joint(pipeline)
-    kept = _undominated(grid, rows, columns, joint=joint)
+    by_name = _counts_by_name(stage, pipeline)
+    kept = _undominated(grid, rows, columns, by_name=by_name)
     merits = _merits(grid, rows, columns)
     found = []
     for i in np.setdiff1d(np.arange(len(rows)), kept):
         beats = np.all(merits[kept] <= merits[i], axis=1)
-        if joint:
+        if by_name:
             own = grid.candidates[rows[i]].variant
             beats &= np.array([grid.candidates[rows[k]].variant is own for k in kept])
         best = kept[int(np.argmax(beats))]
@@ -281,16 +287,16 @@ def _merits(grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> F
 
 
 def _undominated(
-    grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp], *, joint: bool
+    grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp], *, by_name: bool
 ) -> NDArray[np.intp]:
     """Leave out each option that another one beats in latency, price, cores, batch and accuracy.
 
     What is left out could be replaced in any choice by what beats it, with every constraint kept
-    and the objective no lower. In joint mode the pipeline's accuracy depends on the variant's name,
-    so only its own options can replace one.
+    and the objective no lower, for no accuracy falls when a stage's rises. Where it depends on the
+    variant's name only its own options can replace one.
     """
     points = _merits(grid, rows, columns)
-    if not joint:
+    if not by_name:
         return np.sort(frontier(points))
     names = np.array([c.variant.name for c in grid.candidates])[rows]
     own = [np.flatnonzero(names == name) for name in dict.fromkeys(names)]

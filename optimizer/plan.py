@@ -6,7 +6,6 @@ The face of planning: ``solve_plan`` is what ``penstock plan`` and a tick call; 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -78,7 +77,7 @@ def to_plan(solution: Solution, problem: Problem, *, tail_s: float | None = None
         capacity_rps=min(o.capacity_rps for o in chosen),
         cost_cores=problem.cost_cores(chosen),
         accuracy=problem.accuracy(chosen),
-        accuracy_product=math.prod(o.accuracy for o in chosen),
+        accuracy_product=problem.accuracy_product(chosen),
         accuracy_joint=problem.joint_accuracy.get(tuple(o.variant for o in chosen)),
         objective=problem.objective_of(chosen),
         latency_model=(LatencyModel.SUM if tail_s is None else LatencyModel.CONVOLUTION).value,

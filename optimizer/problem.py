@@ -10,13 +10,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from optimizer.accuracy import combined_accuracy
+from optimizer.composition import composed_accuracy, inseparable_node
 from optimizer.latency import find_point
 from optimizer.options import Need, StageOptions, exceeds, falls_short, stage_options
 from penstock.domain import AccuracyMode
 from penstock.errors import DomainError, ProfileError
+from penstock.graph import paths
 
 if TYPE_CHECKING:
-    from penstock.domain import Objective, Option, Pipeline, ProfileTable, Slo
+    from penstock.domain import Node, Objective, Option, Pipeline, ProfileTable, Slo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,8 @@ class Problem:
     ``paths`` holds the indices of the stages along each way through the pipeline: the latencies of
     each path add up and the slowest path counts. ``joint_accuracy`` maps variant names in stage
     order to an accuracy, in joint mode only. ``is_priced`` says that cost means money and not
-    cores. A *choice* is an option index per stage, in stage order.
+    cores. ``graph`` composes the stages' accuracies, ``None`` being the Sequence of all of them. A
+    *choice* is an option index per stage, in stage order.
     """
 
     pipeline: str
@@ -39,6 +42,7 @@ class Problem:
     joint_accuracy: Mapping[tuple[str, ...], float] = field(default_factory=dict)
     is_priced: bool = False
     max_cost_per_hour: float | None = None
+    graph: Node | None = None
 
     def __post_init__(self) -> None:
         known = range(len(self.stages))
@@ -74,8 +78,34 @@ class Problem:
         """Return the accuracy in the objective's mode."""
         if self.objective.mode is AccuracyMode.JOINT:
             return self.joint_accuracy[tuple(o.variant for o in chosen)]
+        return self._composed(chosen, self.objective.mode)
+
+    def accuracy_product(self, chosen: Sequence[Option]) -> float:
+        """Return the accuracy in product mode, whatever the objective's."""
+        if self.graph is None:
+            return math.prod(o.accuracy for o in chosen)
+        accuracies = {s.stage: o.accuracy for s, o in zip(self.stages, chosen, strict=True)}
+        variants = {s.stage: o.variant for s, o in zip(self.stages, chosen, strict=True)}
+        return composed_accuracy(self.graph, accuracies, variants, AccuracyMode.PRODUCT)
+
+    def _composed(self, chosen: Sequence[Option], mode: AccuracyMode) -> float:
         scores = [s.score(o) for s, o in zip(self.stages, chosen, strict=True)]
-        return combined_accuracy(scores, self.objective.mode)
+        if self.graph is None:
+            return combined_accuracy(scores, mode)
+        names = [s.stage for s in self.stages]
+        variants = dict(zip(names, (o.variant for o in chosen), strict=True))
+        return composed_accuracy(self.graph, dict(zip(names, scores, strict=True)), variants, mode)
+
+    def inseparable_node(self) -> str | None:
+        """Return the name of a node that keeps the accuracy from being a sum or a product.
+
+        ``None`` when it is one, over the stages, or comes out of a table, or counts for nothing.
+        """
+        weights = self.objective
+        is_used = weights.accuracy_weight > 0 or bool(weights.accuracy_floor)
+        if self.graph is None or not is_used:
+            return None
+        return inseparable_node(self.graph, weights.mode)
 
     def objective_of(self, chosen: Sequence[Option]) -> float:
         """Return alpha x accuracy - beta x cost - delta x sum of batches."""
@@ -129,14 +159,22 @@ def build_problem(
             stage_options(stage, table, Need(load_rps, share, pipeline))
             for stage in pipeline.stages
         ),
-        paths=(tuple(range(len(pipeline.stages))),),
+        paths=_paths(pipeline),
         slo=pipeline.slo,
         objective=pipeline.objective,
         max_cores=pipeline.max_cores,
         joint_accuracy=table.joint_accuracy,
         is_priced=pipeline.prices is not None,
         max_cost_per_hour=pipeline.max_cost_per_hour,
+        graph=pipeline.graph,
     )
+
+
+def _paths(pipeline: Pipeline) -> tuple[tuple[int, ...], ...]:
+    if pipeline.graph is None:
+        return (tuple(range(len(pipeline.stages))),)
+    index = {stage.name: i for i, stage in enumerate(pipeline.stages)}
+    return tuple(tuple(index[name] for name in path) for path in paths(pipeline.graph))
 
 
 def require_profiles(pipeline: Pipeline, table: ProfileTable) -> None:

@@ -15,15 +15,17 @@ import heapq
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from penstock.domain import NodeKind
 from penstock.errors import DomainError
+from penstock.graph import nodes_of
 
 if TYPE_CHECKING:
-    from penstock.domain import Option, Pipeline, Plan, ProfilePoint, ProfileTable
+    from penstock.domain import Node, Option, Pipeline, Plan, ProfilePoint, ProfileTable
 
 _ARRIVAL, _CLOSE, _DONE = 0, 1, 2
 
@@ -57,20 +59,19 @@ def simulate_plan(
     """Return the end-to-end latencies [s] of requests at the plan's load, the first tenth left out.
 
     Raises:
-        DomainError: a stage is visited more or less often than the pipeline, or there is no load.
+        DomainError: a stage makes more or fewer requests of one, or there is no load.
     """
-    if any(stage.visit_ratio != 1 for stage in pipeline.stages) or plan.load_rps <= 0:
-        raise DomainError(
-            "the simulation takes sequences with visit ratios of 1 and a load above 0"
-        )
+    ratios = [stage.visit_ratio for stage in pipeline.stages]
+    ratios += [step.fan_out for _, node in nodes_of(pipeline.shape) for step in node.steps]
+    if any(ratio != 1 for ratio in ratios) or plan.load_rps <= 0:
+        raise DomainError("the simulation takes visit ratios and fan-outs of 1 and a load above 0")
     rng = random.Random(seed)
     starts, now_s = [], 0.0
     for _ in range(requests):
         now_s += rng.expovariate(plan.load_rps)
         starts.append(now_s)
-    times = starts
-    for option in plan.stages:
-        times = _through(times, _station(option, table, rng))
+    stations = {option.stage: _station(option, table, rng) for option in plan.stages}
+    times = _through_graph(starts, pipeline.shape, stations, rng)
     latencies = [end - start for start, end in zip(starts, times, strict=True)]
     return tuple(latencies[requests // 10 :])
 
@@ -78,6 +79,32 @@ def simulate_plan(
 def attainment(latencies_s: Sequence[float], slo_s: float) -> float:
     """Return the share of the latencies within the SLO."""
     return sum(latency_s <= slo_s for latency_s in latencies_s) / len(latencies_s)
+
+
+def _through_graph(
+    arrivals_s: Sequence[float],
+    node: Node | str,
+    stations: Mapping[str, Station],
+    rng: random.Random,
+) -> list[float]:
+    """Return when each request leaves a node: a branch of a Switch or Splitter sees its share."""
+    if isinstance(node, str):
+        return _through(arrivals_s, stations[node])
+    times = list(arrivals_s)
+    if node.kind is NodeKind.SEQUENCE:
+        for step in node.steps:
+            times = _through_graph(times, step.to, stations, rng)
+        return times
+    if node.kind is NodeKind.ENSEMBLE:
+        each = [_through_graph(times, step.to, stations, rng) for step in node.steps]
+        return [max(ends) for ends in zip(*each, strict=True)]
+    taken = rng.choices(range(len(node.steps)), weights=node.shares(), k=len(times))
+    for branch, step in enumerate(node.steps):
+        mine = [i for i, b in enumerate(taken) if b == branch]
+        ends = _through_graph([times[i] for i in mine], step.to, stations, rng)
+        for i, end in zip(mine, ends, strict=True):
+            times[i] = end
+    return times
 
 
 def _through(arrivals_s: Sequence[float], station: Station) -> list[float]:

@@ -15,6 +15,9 @@ other and of the other stages, on a grid of the SLO's five-hundredth:
   average. A batch begins when it is closed *and* a replica is free: hence the maximum.
 * **Service.** The profile's quantiles, straight lines between them, the highest one to the end.
 
+A Sequence adds latencies up (convolution), an Ensemble waits for the slowest branch (the product of
+the distribution functions), a Switch or Splitter mixes its branches' distributions by probability.
+
 What is left out is padded: ``PADDING`` was set by ``bench/tail.py``, which holds plans of this
 model against a simulation of their queues (``simulate``).
 """
@@ -22,18 +25,19 @@ model against a simulation of their queues (``simulate``).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from optimizer.latency import fill_wait_s, max_wait_s, queue_scale_s, service_s, utilisation
+from penstock.domain import NodeKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from penstock.domain import ProfilePoint
+    from penstock.domain import Node, ProfilePoint
 
     Floats = NDArray[np.float64]
 
@@ -54,34 +58,79 @@ class Visit:
     rate_rps: float
 
 
-def padded_quantile_s(visits: Sequence[Visit], *, quantile: float, slo_s: float) -> float:
-    """Return the latency [s] along a path at a quantile, with ``PADDING``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """A node as requests meet it: its parts, and the share of requests that take each."""
+
+    kind: NodeKind
+    parts: tuple[Visit | Flow, ...]
+    shares: tuple[float, ...]
+
+    def visits(self) -> tuple[Visit, ...]:
+        """Return the stages below."""
+        below = ((p,) if isinstance(p, Visit) else p.visits() for p in self.parts)
+        return tuple(visit for part in below for visit in part)
+
+
+def flow_of(graph: Node, visits: Mapping[str, Visit]) -> Flow:
+    """Return a graph with what each of its stages is like."""
+    parts = (visits[s.to] if isinstance(s.to, str) else flow_of(s.to, visits) for s in graph.steps)
+    return Flow(kind=graph.kind, parts=tuple(parts), shares=graph.shares())
+
+
+def padded_quantile_s(flow: Flow, *, quantile: float, slo_s: float) -> float:
+    """Return the end-to-end latency [s] at a quantile, with ``PADDING``.
 
     Infinite when a stage cannot keep up. Beyond four times the SLO the grid is coarser.
     """
     if any(
         v.rate_rps > 0 and (v.replicas == 0 or utilisation(v.point, rate_rps=_each(v)) >= 1)
-        for v in visits
+        for v in flow.visits()
     ):
         return math.inf
     reached_s = math.inf
     while not math.isfinite(reached_s):
-        reached_s = _quantile_s(visits, quantile=quantile, slo_s=slo_s)
+        reached_s = _quantile_s(flow, quantile=quantile, slo_s=slo_s)
         slo_s *= _SLOS
     return reached_s * (1 + PADDING)
 
 
-def _quantile_s(visits: Sequence[Visit], *, quantile: float, slo_s: float) -> float:
+def _quantile_s(flow: Flow, *, quantile: float, slo_s: float) -> float:
     """Return the quantile [s] on the grid of an SLO; infinite beyond its end."""
     step_s = slo_s / _PER_SLO
-    # Long enough that nothing wraps around: every stage's tail is cut at the grid's end.
-    size = 1 << math.ceil(math.log2(_PER_SLO * _SLOS * (len(visits) + 1)))
-    spectrum = np.ones(size // 2 + 1, dtype=complex)
-    for visit in visits:
-        spectrum *= np.fft.rfft(_distribution(visit, step_s), size)
-    reached = np.cumsum(np.fft.irfft(spectrum, size))
+    reached = np.cumsum(_mass(flow, step_s))
     place = int(np.searchsorted(reached, quantile - 1e-12))
-    return math.inf if place >= _PER_SLO * _SLOS else place * step_s
+    # The last step holds all that is beyond.
+    return math.inf if place >= _PER_SLO * _SLOS - 1 else place * step_s
+
+
+def _mass(part: Visit | Flow, step_s: float) -> Floats:
+    """Return the probabilities of 0, 1, 2 ... steps in a part; the last one holds the rest."""
+    if isinstance(part, Visit):
+        return _distribution(part, step_s)
+    each = [_mass(one, step_s) for one in part.parts]
+    match part.kind:
+        case NodeKind.SEQUENCE:
+            return _sum(each)
+        case NodeKind.ENSEMBLE:
+            below = np.prod([np.cumsum(mass) for mass in each], axis=0)
+            return np.asarray(np.diff(below, prepend=0.0))
+        case NodeKind.SWITCH | NodeKind.SPLITTER:
+            return np.asarray(np.asarray(part.shares) @ np.stack(each))
+
+
+def _sum(masses: Sequence[Floats]) -> Floats:
+    """Return the distribution of a sum, its tail cut at the grid's end."""
+    count = _PER_SLO * _SLOS
+    # Long enough that nothing wraps around.
+    size = 1 << math.ceil(math.log2(count * (len(masses) + 1)))
+    spectrum = np.ones(size // 2 + 1, dtype=complex)
+    for mass in masses:
+        spectrum *= np.fft.rfft(mass, size)
+    whole = np.fft.irfft(spectrum, size)
+    cut: Floats = whole[:count]
+    cut[-1] += max(0.0, 1 - cut.sum())
+    return cut
 
 
 def _each(visit: Visit) -> float:

@@ -20,7 +20,7 @@ from optimizer.options import exceeds
 from optimizer.problem import build_problem
 from optimizer.solvers import Solution, Status
 from optimizer.solvers.goals import solve_goal
-from optimizer.tail import Visit, padded_quantile_s
+from optimizer.tail import Visit, flow_of, padded_quantile_s
 
 if TYPE_CHECKING:
     from optimizer.problem import Problem
@@ -45,16 +45,16 @@ def tail_latency_s(
     chosen: Sequence[Option], pipeline: Pipeline, table: ProfileTable, load_rps: float
 ) -> float:
     """Return the padded end-to-end latency [s] of options at a load."""
-    visits = []
+    visits = {}
     for option, stage in zip(chosen, pipeline.stages, strict=True):
         profile = table.find(option.stage, option.variant)
         assert profile is not None, "the options were made from these profiles"
         point = find_point(profile, batch_size=option.batch_size, cpu_cores=option.cpu_cores)
         assert point is not None, "the options were made from these profiles"
-        rate_rps = load_rps * stage.visit_ratio
-        visits.append(Visit(point=point, replicas=option.replicas, rate_rps=rate_rps))
-    slo = pipeline.slo
-    return padded_quantile_s(visits, quantile=slo.quantile, slo_s=slo.latency_s)
+        rate_rps = load_rps * pipeline.visited(stage).visit_ratio
+        visits[stage.name] = Visit(point=point, replicas=option.replicas, rate_rps=rate_rps)
+    slo, flow = pipeline.slo, flow_of(pipeline.shape, visits)
+    return padded_quantile_s(flow, quantile=slo.quantile, slo_s=slo.latency_s)
 
 
 def search_tail(

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from optimizer.accuracy import stage_accuracies
 from optimizer.latency import find_point, max_wait_s, stage_capacity_rps, stage_latency_s
 from optimizer.options import TOLERANCE, exceeds, falls_short
-from optimizer.tail import PADDING, Visit, padded_quantile_s
+from optimizer.tail import PADDING, Visit, flow_of, padded_quantile_s
+from optimizer.verify_graph import correct, product_of, slowest, visit_ratios
 from penstock.domain import AccuracyMode, LatencyModel, Promise
 from penstock.errors import DomainError, ProfileError
 
 if TYPE_CHECKING:
     from penstock.domain import (
+        Node,
         Option,
         Pipeline,
         Plan,
@@ -63,6 +65,7 @@ def evaluate(plan: Plan, pipeline: Pipeline, table: ProfileTable, load_rps: floa
         raise ProfileError("\n".join(["the plan cannot be priced", *map("  {}".format, missing)]))
     priced = _priced(plan, pipeline, table, load_rps)
     accuracies = [p.accuracy for p in priced]
+    variants = {o.stage: o.variant for o in plan.stages}
     joint = table.joint_accuracy.get(plan.variants)
     accuracy = _accuracy(accuracies, joint, plan=plan, pipeline=pipeline, table=table)
     cost_per_hour = None if pipeline.prices is None else math.fsum(p.cost_per_hour for p in priced)
@@ -74,7 +77,7 @@ def evaluate(plan: Plan, pipeline: Pipeline, table: ProfileTable, load_rps: floa
         capacity_rps=min(p.capacity_rps for p in priced),
         cost_cores=cost_cores,
         accuracy=accuracy,
-        accuracy_product=math.prod(accuracies),
+        accuracy_product=product_of(accuracies, pipeline, variants),
         accuracy_joint=joint,
         objective=weights.accuracy_weight * accuracy
         - weights.cost_weight * (cost_cores if cost_per_hour is None else cost_per_hour)
@@ -93,14 +96,22 @@ def _latency_s(
     load_rps: float,
 ) -> float:
     if pipeline.slo.latency_model is LatencyModel.SUM:
-        return math.fsum(p.latency_s for p in priced)
-    visits = []
+        if pipeline.graph is None:
+            return math.fsum(p.latency_s for p in priced)
+        latencies_s = {o.stage: p.latency_s for o, p in zip(plan.stages, priced, strict=True)}
+        return slowest(pipeline.graph, latencies_s)
+    ratios = visit_ratios(pipeline)
+    visits = {}
     for option, stage in zip(plan.stages, pipeline.stages, strict=True):
         point = _point(option, table)
         assert point is not None, "the caller has looked for missing profiles"
-        rate_rps = load_rps * stage.visit_ratio
-        visits.append(Visit(point=point, replicas=option.replicas, rate_rps=rate_rps))
-    return padded_quantile_s(visits, quantile=pipeline.slo.quantile, slo_s=pipeline.slo.latency_s)
+        rate_rps = load_rps * ratios[stage.name]
+        visits[stage.name] = Visit(point=point, replicas=option.replicas, rate_rps=rate_rps)
+    return padded_quantile_s(
+        flow_of(pipeline.shape, visits),
+        quantile=pipeline.slo.quantile,
+        slo_s=pipeline.slo.latency_s,
+    )
 
 
 def verify(
@@ -179,8 +190,15 @@ def _point(option: Option, table: ProfileTable) -> ProfilePoint | None:
 def _priced(
     plan: Plan, pipeline: Pipeline, table: ProfileTable, load_rps: float
 ) -> tuple[_Priced, ...]:
+    ratios = visit_ratios(pipeline)
     return tuple(
-        _price(option, stage, table, load_rps=load_rps, pipeline=pipeline)
+        _price(
+            option,
+            replace(stage, visit_ratio=ratios[stage.name]),
+            table,
+            load_rps=load_rps,
+            pipeline=pipeline,
+        )
         for option, stage in zip(plan.stages, pipeline.stages, strict=True)
     )
 
@@ -234,7 +252,10 @@ def _accuracy(
     pipeline: Pipeline,
     table: ProfileTable,
 ) -> float:
-    match pipeline.objective.mode:
+    mode = pipeline.objective.mode
+    if pipeline.graph is not None and mode is not AccuracyMode.JOINT:
+        return _over_graph(accuracies, pipeline.graph, plan=plan, pipeline=pipeline, table=table)
+    match mode:
         case AccuracyMode.RANKS:
             return math.fsum(
                 _rank(stage_accuracies(stage, table), option.variant)
@@ -253,6 +274,19 @@ def _accuracy(
                     "run `penstock profile` on the spec to measure it"
                 )
             return joint
+
+
+def _over_graph(
+    accuracies: list[float], graph: Node, *, plan: Plan, pipeline: Pipeline, table: ProfileTable
+) -> float:
+    mode, variants = pipeline.objective.mode, {o.stage: o.variant for o in plan.stages}
+    scores = dict(zip(variants, accuracies, strict=True))
+    if mode is AccuracyMode.RANKS:
+        scores = {
+            stage.name: _rank(stage_accuracies(stage, table), variants[stage.name])
+            for stage in pipeline.stages
+        }
+    return correct(graph, scores, variants, mode)
 
 
 def _rank(accuracies: dict[str, float], variant: str) -> float:

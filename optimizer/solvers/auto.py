@@ -8,7 +8,9 @@ Measured on two cores, in process, medians over 20 seeds of ``bench/instances.py
   (product) and 0.02 s (sum), GLPK 0.36 and 0.34 s, HiGHS 0.65 and 0.25 s; a joint table of 4 x 8
   variants (4096 combinations) 0.04 to 0.09 s, GLPK 0.5 to 0.7 s, HiGHS 0.9 to 1.3 s;
 * where the frontier is cut short (an instance of 100 x 50 x 7 in twenty or so, many paths that all
-  bind) a mixed integer program gets what is left of the time; the better answer is returned.
+  bind) a mixed integer program gets what is left of the time; the better answer is returned;
+* a graph whose accuracy is neither a sum nor a product nor a small table goes to a mixed integer
+  program at once.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 from optimizer.solvers import Status, require_time_limit
 from optimizer.solvers.exhaustive import ExhaustiveSolver
 from optimizer.solvers.frontier import FrontierSolver
+from optimizer.solvers.tabulated import has_small_table
 from penstock.errors import MissingToolError
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ class AutoSolver:
         started = time.perf_counter()
         if math.prod(len(stage.options) for stage in problem.stages) <= FEW_CHOICES:
             return ExhaustiveSolver().solve(problem, time_limit_s=time_limit_s)
+        if not has_small_table(problem):
+            return _mip().solve(problem, time_limit_s=time_limit_s)
         first = FrontierSolver().solve(problem, time_limit_s=time_limit_s * _FRONTIER_SHARE)
         left_s = time_limit_s - (time.perf_counter() - started)
         if first.status in _PROVEN or left_s <= 0:

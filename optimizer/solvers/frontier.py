@@ -4,7 +4,8 @@ In joint mode the accuracy is no sum or product over the stages, but a table: it
 combination of variants is held fast. The combinations are taken best bound first; each is a walk
 among the options of its variants, for something better than the best choice known, and the first
 combination whose bound is no better ends the search. When the time runs out the answer is the best
-choice known, with what no choice exceeds.
+choice known, with what no choice exceeds. The accuracy of a graph that is neither a sum nor a
+product depends on the variants alone as well, so it is made such a table first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from optimizer.options import falls_short
 from optimizer.solvers import Solution, Status, require_time_limit, without_options
 from optimizer.solvers.bounds import bounds_of
+from optimizer.solvers.tabulated import tabulated
 from optimizer.solvers.terms import LIMIT, StageTerms, Terms, terms_of
 from optimizer.solvers.walk import CutShortError, Found, Walk
 from penstock.domain import AccuracyMode
@@ -48,12 +50,18 @@ class FrontierSolver:
     name = "frontier"
 
     def solve(self, problem: Problem, *, time_limit_s: float) -> Solution:
-        """Return the best choice within the time limit [s], or why there is none."""
+        """Return the best choice within the time limit [s], or why there is none.
+
+        Raises:
+            DomainError: a graph's accuracy would need too large a table, or there is no time.
+        """
         require_time_limit(time_limit_s)
         started = time.perf_counter()
         unsolvable = without_options(problem, self.name)
         if unsolvable:
             return unsolvable
+        if problem.inseparable_node() is not None:
+            problem = tabulated(problem)
         search = _Search(
             deadline_s=started + time_limit_s, found=Found(choices=(), value=-math.inf)
         )

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyomo.core as pyo
 
-from penstock.domain import AccuracyMode
+from optimizer.composition import mean_weights
+from penstock.domain import AccuracyMode, Merge, NodeKind
 
 if TYPE_CHECKING:
     from optimizer.options import StageOptions
     from optimizer.problem import Problem
+    from penstock.domain import Node
 
 Expression = Any
 """A linear expression of Pyomo's, or a number."""
@@ -127,6 +129,8 @@ def add_objective(model: pyo.ConcreteModel, problem: Problem, accuracy: Expressi
 
 def add_accuracy(model: pyo.ConcreteModel, problem: Problem) -> Expression:
     """Add what the accuracy mode needs and return A, linear in the model's variables."""
+    if problem.graph is not None and problem.objective.mode is not AccuracyMode.JOINT:
+        return _Composer(model, problem).value(problem.graph, 1.0, 1.0)[0]
     match problem.objective.mode:
         case AccuracyMode.SUM | AccuracyMode.RANKS:
             return accuracy_sum(model, problem)
@@ -210,6 +214,117 @@ def add_accuracy_joint(model: pyo.ConcreteModel, problem: Problem) -> Expression
 
     model.combination_linked = pyo.Constraint(pairs, rule=linked)
     return sum(problem.joint_accuracy[combinations[c]] * model.combination[c] for c in indices)
+
+
+class _Composer:
+    """Adds what the accuracy of a graph needs, node by node.
+
+    ``value(node, P, U)`` returns P x A(node) for an expression P in 0..U, and at most that. It
+    needs no product of variables: P is handed down to the leaves, where it is split into shares of
+    the variants, of which all but the chosen one's are forced to 0. P is 1 at the root, and what
+    the steps before have reached in a Sequence of a product.
+    """
+
+    def __init__(self, model: pyo.ConcreteModel, problem: Problem) -> None:
+        self._model, self._problem = model, problem
+        self._index = {stage.stage: s for s, stage in enumerate(problem.stages)}
+        model.part = pyo.VarList(domain=pyo.NonNegativeReals)
+        model.best_branch = pyo.VarList(domain=pyo.Binary)
+        model.composed = pyo.ConstraintList()
+
+    def value(self, node: Node, reached: Expression, highest: float) -> tuple[Expression, float]:
+        """Return P x A(node), by what the node is."""
+        if node.merge is Merge.VOTE:
+            return self._vote(node, reached, highest)
+        if node.kind is not NodeKind.SEQUENCE:
+            each = [self._step(step.to, reached, highest) for step in node.steps]
+            if node.merge is Merge.MAX:
+                return self._max(each)
+            return self._sum(each, mean_weights(node))
+        if self._problem.objective.mode is AccuracyMode.PRODUCT:
+            for step in node.steps:
+                reached, highest = self._step(step.to, reached, highest)
+            return reached, highest
+        each = [self._step(step.to, reached, highest) for step in node.steps]
+        is_mean = self._problem.objective.mode is AccuracyMode.MEAN
+        return self._sum(each, (1 / len(each) if is_mean else 1.0,) * len(each))
+
+    def _sum(
+        self, each: list[tuple[Expression, float]], weights: tuple[float, ...]
+    ) -> tuple[Expression, float]:
+        """P sum_i w[i] A[i]: each branch has its own shares of the same P."""
+        pairs = list(zip(each, weights, strict=True))
+        return sum(w * e for (e, _), w in pairs), math.fsum(w * top for (_, top), w in pairs)
+
+    def _max(self, each: list[tuple[Expression, float]]) -> tuple[Expression, float]:
+        """P max_i A[i] = max_i P A[i] = sum_i m[i], y[i] in {0, 1}.
+
+        ``sum_i y[i] = 1``, ``m[i] <= U[i] y[i]`` and ``m[i] <= P A[i]``. The sum may be less but
+        never more; as a higher accuracy only helps, in the objective and the floor, it is exact.
+        """
+        parts, branches = [], []
+        for value, highest in each:
+            part, branch = self._part(), self._model.best_branch.add()
+            self._model.composed.add(part <= highest * branch)
+            self._model.composed.add(part <= value)
+            parts.append(part)
+            branches.append(branch)
+        self._model.composed.add(sum(branches) == 1)
+        return sum(parts), max(highest for _, highest in each)
+
+    def _step(
+        self, to: str | Node, reached: Expression, highest: float
+    ) -> tuple[Expression, float]:
+        """P sum_v a[v] z[v] = sum_v a[v] p[v] with ``sum_v p[v] = P`` and ``p[v] <= U z[v]``."""
+        if not isinstance(to, str):
+            return self.value(to, reached, highest)
+        s = self._index[to]
+        stage = self._problem.stages[s]
+        if isinstance(reached, float):
+            chosen = enumerate(stage.options)
+            return sum(stage.score(o) * self._model.choose[s, i] for i, o in chosen), 1.0
+        scores = {option.variant: stage.score(option) for option in stage.options}
+        shares = self._shares([(v,) for v in scores], (s,), reached, highest)
+        total = sum(a * share for a, share in zip(scores.values(), shares, strict=True))
+        return total, highest * max(scores.values())
+
+    def _vote(self, node: Node, reached: Expression, highest: float) -> tuple[Expression, float]:
+        """P a[c] = sum_c a[c] p[c] with ``sum_c p[c] = P``, p[c] 0 unless c is what was chosen."""
+        indices = tuple(self._index[name] for name in node.stages())
+        offered = [set(self._problem.stages[s].variants) for s in indices]
+        votes = {
+            names: accuracy
+            for names, accuracy in node.votes.items()
+            if all(name in of for name, of in zip(names, offered, strict=True))
+        }
+        shares = self._shares(list(votes), indices, reached, highest)
+        total = sum(a * share for a, share in zip(votes.values(), shares, strict=True))
+        return total, highest * max(votes.values())
+
+    def _shares(
+        self,
+        combinations: list[tuple[str, ...]],
+        indices: tuple[int, ...],
+        reached: Expression,
+        highest: float,
+    ) -> list[Expression]:
+        """Return shares p[c] of P over combinations of variants of some stages.
+
+        ``sum over the c with v at s of p[c] <= U z[s,v]`` for every stage s and variant v: a
+        combination with one variant that is not chosen gets nothing, so the chosen one gets all.
+        """
+        shares = [self._part() for _ in combinations]
+        for place, s in enumerate(indices):
+            for variant in self._problem.stages[s].variants:
+                chosen = variant_chosen(self._model, self._problem, s, variant)
+                pairs = zip(combinations, shares, strict=True)
+                theirs = [share for c, share in pairs if c[place] == variant]
+                self._model.composed.add(sum(theirs, start=0.0) <= highest * chosen)
+        self._model.composed.add(sum(shares) == reached)
+        return shares
+
+    def _part(self) -> Expression:
+        return self._model.part.add()
 
 
 def _accuracies(stage: StageOptions) -> dict[str, float]:

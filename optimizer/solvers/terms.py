@@ -7,8 +7,9 @@ The arrays, with k limits and n options of a stage:
     factors: (n,)    what it multiplies the product of accuracies by; 1 where nothing is multiplied
 
 A choice's objective is ``sum of values + weight x product of factors``. Every objective and every
-limit of ``Problem`` has this form but joint accuracy, which has it for each combination of variants
-that is held fast.
+limit of ``Problem`` has this form but joint accuracy, and that of a graph that is no sum and no
+product (``Problem.inseparable_node``): they have it for each combination of variants that is held
+fast.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optimizer.composition import linear_weights
 from optimizer.options import TOLERANCE
 from penstock.domain import AccuracyMode
 
@@ -77,18 +79,14 @@ _UNREACHABLE = 1e6
 def terms_of(problem: Problem) -> Terms:
     """Return the arrays of a problem; in joint mode without the accuracy."""
     mode, weights = problem.objective.mode, problem.objective
-    is_product = mode is AccuracyMode.PRODUCT and weights.accuracy_weight > 0
-    one = {
-        AccuracyMode.SUM: 1.0,
-        AccuracyMode.RANKS: 1.0,
-        AccuracyMode.MEAN: 1 / len(problem.stages),
-    }
-    share = one.get(mode, 0.0)
-    short = _shortfalls(problem)
+    linear = _linear_weights(problem)
+    is_product = linear is None and mode is AccuracyMode.PRODUCT and weights.accuracy_weight > 0
+    short = _shortfalls(problem, linear)
     stages = []
     for s, stage in enumerate(problem.stages):
         accuracy = _scores(stage)
-        values = weights.accuracy_weight * share * accuracy - _price(problem, stage)
+        share = 0.0 if linear is None else weights.accuracy_weight * linear[s]
+        values = share * accuracy - _price(problem, stage)
         stages.append(
             StageTerms(
                 uses=np.stack([*_uses(problem, s), *([short[s]] if short else [])], axis=1),
@@ -98,6 +96,16 @@ def terms_of(problem: Problem) -> Terms:
             )
         )
     return Terms(stages=tuple(stages), weight=weights.accuracy_weight if is_product else 0.0)
+
+
+def _linear_weights(problem: Problem) -> list[float] | None:
+    """Return what each stage's score counts for in the accuracy; ``None`` if it is no such sum."""
+    mode, count = problem.objective.mode, len(problem.stages)
+    if problem.graph is not None and mode is not AccuracyMode.JOINT:
+        found = linear_weights(problem.graph, mode)
+        return None if found is None else [found[stage.stage] for stage in problem.stages]
+    share = {AccuracyMode.SUM: 1.0, AccuracyMode.RANKS: 1.0, AccuracyMode.MEAN: 1 / count}.get(mode)
+    return None if share is None else [share] * count
 
 
 def _price(problem: Problem, stage: StageOptions) -> Floats:
@@ -117,7 +125,7 @@ def _scores(stage: StageOptions) -> Floats:
     return np.array([stage.score(o) for o in stage.options])
 
 
-def _shortfalls(problem: Problem) -> list[Floats]:
+def _shortfalls(problem: Problem, linear: list[float] | None) -> list[Floats]:
     """Return the stages' use of the accuracy floor; none where there is no floor of this form.
 
     What an option falls short of its stage's best adds up over the stages, in logarithms for a
@@ -128,12 +136,12 @@ def _shortfalls(problem: Problem) -> list[Floats]:
         return []
     lowest = floor * (1 - TOLERANCE) * (1 + 1e-12)
     scores = [_scores(stage) for stage in problem.stages]
-    if mode is AccuracyMode.PRODUCT:
+    if linear is not None:
+        scores = [w * score for w, score in zip(linear, scores, strict=True)]
+    else:
         with np.errstate(divide="ignore"):
             scores = [np.maximum(np.log(score), -_UNREACHABLE) for score in scores]
         lowest = math.log(lowest)
-    elif mode is AccuracyMode.MEAN:
-        lowest *= len(scores)
     spare = sum(float(score.max()) for score in scores) - lowest
     if spare <= 0:
         return [np.full(len(score), _UNREACHABLE) for score in scores]

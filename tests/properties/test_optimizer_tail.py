@@ -9,9 +9,9 @@ import pytest
 from bench.tail import cheapest_promised, random_case, simulated
 from optimizer.plan import plan_from_json, plan_to_json, solve_plan
 from optimizer.solvers import Status, make_solver
-from optimizer.tail import PADDING, Visit, padded_quantile_s
+from optimizer.tail import PADDING, Flow, Visit, padded_quantile_s
 from optimizer.verify import verify
-from penstock.domain import LatencyModel, Slo
+from penstock.domain import LatencyModel, NodeKind, Slo
 from tests.builders import pipeline, point, profile_table
 
 
@@ -39,10 +39,14 @@ def test_the_convolution_never_costs_more_than_the_sum(seed: int) -> None:
         assert by_tail.promise.cost_cores <= by_sum.promise.cost_cores + 1e-9
 
 
+def in_sequence(*visits: Visit) -> Flow:
+    return Flow(kind=NodeKind.SEQUENCE, parts=visits, shares=(1.0,) * len(visits))
+
+
 def test_an_idle_stage_takes_its_service_time() -> None:
     idle = Visit(point=point(1, 0.1), replicas=1, rate_rps=0.0)
 
-    found = padded_quantile_s([idle, idle], quantile=0.99, slo_s=1.0)
+    found = padded_quantile_s(in_sequence(idle, idle), quantile=0.99, slo_s=1.0)
 
     assert found == pytest.approx(0.2 * (1 + PADDING), rel=0.03)
     assert found >= 0.2
@@ -52,13 +56,13 @@ def test_an_idle_stage_takes_its_service_time() -> None:
 def test_a_stage_that_cannot_keep_up_has_no_quantile(replicas: int, rate_rps: float) -> None:
     busy = Visit(point=point(1, 0.1), replicas=replicas, rate_rps=rate_rps)
 
-    assert padded_quantile_s([busy], quantile=0.99, slo_s=1.0) == float("inf")
+    assert padded_quantile_s(in_sequence(busy), quantile=0.99, slo_s=1.0) == float("inf")
 
 
 def test_the_quantile_rises_with_the_load_and_falls_with_the_replicas() -> None:
     def at(rate_rps: float, replicas: int) -> float:
         visit = Visit(point=point(1, 0.1), replicas=replicas, rate_rps=rate_rps)
-        return padded_quantile_s([visit], quantile=0.99, slo_s=1.0)
+        return padded_quantile_s(in_sequence(visit), quantile=0.99, slo_s=1.0)
 
     assert at(4.0, 1) < at(8.0, 1)
     assert at(8.0, 2) < at(8.0, 1)
