@@ -2,9 +2,10 @@
 
 A document carries its tensors under ``inputs`` (a request) or ``outputs`` (an answer). Both are
 read the same way, so that one stage's answer is the next stage's request and an InferenceGraph's
-``$response`` needs no glue. BYTES tensors travel as base64 text with ``parameters.content_type =
-"base64"``. Whatever a client sends ends as arrays no larger than the body that carried them, or as
-an :class:`InputError` that names the field.
+``$response`` needs no glue. After an Ensemble the document holds one answer per step: its tensors
+are read as ``<step>.<tensor>``. BYTES tensors travel as base64 text with
+``parameters.content_type = "base64"``. Whatever a client sends ends as arrays no larger than the
+body that carried them, or as an :class:`InputError` that names the field.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from penstock.errors import UserError
+from penstock.graph import MAX_DEPTH
 
 Tensors = Mapping[str, np.ndarray]
 """Arrays by tensor name; a BYTES tensor is an object array of ``bytes``."""
@@ -78,19 +80,10 @@ def decode(body: bytes) -> Message:
             field.
     """
     document = _parse(body)
-    entries, key = _entries(document)
-    tensors: dict[str, np.ndarray] = {}
-    for index, entry in enumerate(entries):
-        path = f"{key}[{index}]"
-        if not isinstance(entry, dict):
-            raise InputError(path, f"must be an object, got {_kind(entry)}")
-        name = entry.get("name")
-        if not isinstance(name, str) or not name:
-            raise InputError(f"{path}.name", "must be a text that is not empty")
-        if name in tensors:
-            raise InputError(f"{path}.name", f"{name!r} is there twice")
-        tensors[name] = _decode_tensor(entry, path)
+    if _is_merged(document):
+        return Message(tensors=_merged_tensors(document, ""))
     identity = document.get("id", "")
+    tensors = _tensors(document, "")
     if not isinstance(identity, str):
         raise InputError("id", f"must be a text, got {_kind(identity)}")
     return Message(tensors=tensors, id=identity)
@@ -145,6 +138,41 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def _is_merged(document: Mapping[str, Any], *, depth: int = MAX_DEPTH) -> bool:
+    """Whether this is what an Ensemble answers: an answer under the name of each step."""
+    return bool(document and depth) and all(
+        isinstance(one, dict)
+        and (isinstance(one.get("outputs"), list) or _is_merged(one, depth=depth - 1))
+        for one in document.values()
+    )
+
+
+def _merged_tensors(document: Mapping[str, Any], within: str) -> dict[str, np.ndarray]:
+    tensors: dict[str, np.ndarray] = {}
+    for step, answer in document.items():
+        place = f"{within}{step}."
+        read = _tensors if isinstance(answer.get("outputs"), list) else _merged_tensors
+        found = read(answer, place)
+        tensors |= {f"{step}.{name}": array for name, array in found.items()}
+    return tensors
+
+
+def _tensors(document: Mapping[str, Any], within: str) -> dict[str, np.ndarray]:
+    entries, key = _entries(document)
+    tensors: dict[str, np.ndarray] = {}
+    for index, entry in enumerate(entries):
+        path = f"{within}{key}[{index}]"
+        if not isinstance(entry, dict):
+            raise InputError(path, f"must be an object, got {_kind(entry)}")
+        name = entry.get("name")
+        if not isinstance(name, str) or not name:
+            raise InputError(f"{path}.name", "must be a text that is not empty")
+        if name in tensors:
+            raise InputError(f"{path}.name", f"{name!r} is there twice")
+        tensors[name] = _decode_tensor(entry, path)
+    return tensors
 
 
 def _entries(document: Mapping[str, Any]) -> tuple[Sequence[Any], str]:

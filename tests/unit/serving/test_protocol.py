@@ -107,6 +107,36 @@ def test_a_body_that_is_no_request_is_refused(raw, path):
     assert fault_of(raw) == path
 
 
+def merged(**answers):
+    return json.dumps(answers).encode()
+
+
+def answer(*values, name="y"):
+    tensor = {"name": name, "datatype": "FP32", "shape": [len(values)], "data": list(values)}
+    return {"model_name": "m", "id": "", "outputs": [tensor]}
+
+
+def test_an_ensembles_answers_are_read_under_the_names_of_its_steps():
+    found = decode(merged(left=answer(1), right={"a": answer(2), "b": answer(3, name="z")}))
+    assert {name: list(array) for name, array in found.tensors.items()} == {
+        "left.y": [1],
+        "right.a.y": [2],
+        "right.b.z": [3],
+    }
+
+
+def test_a_fault_in_one_of_an_ensembles_answers_is_named():
+    broken = {"outputs": [{"name": "y", "datatype": "FP32", "shape": [2], "data": [1]}]}
+    assert fault_of(merged(left=answer(1), right={"b": broken})) == "right.b.outputs[0].data"
+
+
+def test_what_is_nested_deeper_than_any_graph_is_no_ensembles_answer():
+    document = answer(1)
+    for _ in range(900):
+        document = {"a": document}
+    assert fault_of(json.dumps(document).encode()) == "inputs"
+
+
 def test_a_name_that_is_there_twice_is_refused():
     tensor = {"name": "x", "datatype": "BOOL", "shape": [0], "data": []}
     assert fault_of(json.dumps({"inputs": [tensor, tensor]}).encode()) == "inputs[1].name"
