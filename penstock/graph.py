@@ -119,11 +119,10 @@ def sequence(stages: Sequence[str]) -> Node:
     return Node(kind=NodeKind.SEQUENCE, steps=tuple(Step(to=name) for name in stages))
 
 
-def is_sequence(graph: Node) -> bool:
-    """Whether the graph is a plain Sequence of stages, each called once."""
-    return graph.kind is NodeKind.SEQUENCE and all(
-        not isinstance(s.to, Node) and s.fan_out == 1 for s in graph.steps
-    )
+def is_chain(graph: Node, stages: Sequence[str]) -> bool:
+    """Whether the graph calls these stages, one after the other in this order, and no more."""
+    called = [step.to for step in graph.steps]
+    return graph.kind is NodeKind.SEQUENCE and called == list(stages)
 
 
 def nodes_of(graph: Node, place: Place = ()) -> Iterator[tuple[Place, Node]]:

@@ -93,6 +93,33 @@ def measure_accuracies(
     return Accuracies(stages=by_stage, joint=joint)
 
 
+def measure_stages(
+    stages: Mapping[str, Sequence[str]],
+    tasks: Mapping[str, Task],
+    pipeline: Task,
+    *,
+    open_variant: OpenVariant,
+    on_variant: Callable[[str, str], None] | None = None,
+) -> Accuracies:
+    """Measure every stage's variants by themselves and no combination: for graphs.
+
+    How requests get from stage to stage of a graph, and what is right in the end, nobody has said.
+    The arguments are those of ``measure_accuracies``; ``pipeline`` is not asked.
+
+    Raises:
+        ProfileError: a variant refused a request or answered nonsense, or there is nothing to
+            score.
+        UnreachableError: a variant did not answer.
+    """
+    found: dict[tuple[str, str], float] = {}
+    for stage, variants in stages.items():
+        one = measure_accuracies(
+            {stage: variants}, tasks, tasks[stage], open_variant=open_variant, on_variant=on_variant
+        )
+        found |= one.stages
+    return Accuracies(stages=found)
+
+
 def bodies_of(task: Task) -> list[bytes]:
     """Return what a task sends."""
     return [request.body for request in task.requests]

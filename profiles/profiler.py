@@ -15,7 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from penstock.domain import Pipeline, Profile, ProfilePoint, ProfileTable, Variant
+from penstock.domain import (
+    AccuracyMode,
+    Pipeline,
+    Profile,
+    ProfilePoint,
+    ProfileTable,
+    Variant,
+)
+from penstock.errors import ProfileError
+from penstock.graph import is_chain
 from penstock.progress import Progress, Report, silent
 from profiles.accuracy import (
     Accuracies,
@@ -25,6 +34,7 @@ from profiles.accuracy import (
     accuracy_of,
     bodies_of,
     measure_accuracies,
+    measure_stages,
 )
 from profiles.fit import fill, point_of
 from profiles.kept import Kept, fingerprint, folder_digest, requests_digest
@@ -91,7 +101,8 @@ def joint_accuracies(
 ) -> Mapping[tuple[str, ...], float]:
     """Return the pipeline's accuracy for each combination of variants, in stage order.
 
-    ``models`` maps (stage, variant) to the model's folder; ``work`` keeps what is finished.
+    Only a Sequence is measured end to end; for any other graph there is none. ``models`` maps
+    (stage, variant) to the model's folder; ``work`` keeps what is finished.
 
     Raises:
         ProfileError: a model's folder or the requests are missing, the predictor can't run a
@@ -99,6 +110,8 @@ def joint_accuracies(
         NotReadyError: a predictor did not become ready.
         UnreachableError: a predictor stopped answering.
     """
+    if not _is_chain(pipeline):
+        return {}
     tasks = Tasks(stages={}, pipeline=task)
     require_complete(pipeline, models, tasks, stages=())
     steps = _Steps(report, total=sum(len(stage.variants) for stage in pipeline.stages))
@@ -117,7 +130,9 @@ def profile_pipeline(
 ) -> ProfileTable:
     """Profile every variant of a pipeline, and its accuracy for each combination of variants.
 
-    ``models`` maps (stage, variant) to the model's folder; ``work`` keeps what is finished.
+    Only a Sequence is measured end to end; the accuracy of any other graph is composed of its
+    stages'. ``models`` maps (stage, variant) to the model's folder; ``work`` keeps what is
+    finished.
 
     Raises:
         ProfileError: a model's folder or a stage's requests are missing, the predictor can't run a
@@ -187,6 +202,7 @@ def _accuracies(
     around: tuple[Kept | None, _Steps],
 ) -> Accuracies:
     kept, steps = around
+    chained = _is_chain(pipeline)
     stages = {s.name: [v.name for v in s.variants] for s in pipeline.stages}
     every = [(s, v) for s, names in stages.items() for v in names]
     mark = fingerprint(
@@ -194,13 +210,15 @@ def _accuracies(
         [folder_digest(models[key]) for key in every],
         {stage: _task_digest(task) for stage, task in tasks.stages.items()},
         _task_digest(tasks.pipeline),
+        *([] if chained else ["each stage by itself"]),
     )
     found = kept.accuracies(mark) if kept else None
     if found is not None:
         for stage, variant in every:
             steps.finish(f"{stage}/{variant}: accuracy known")
         return found
-    found = measure_accuracies(
+    measured = measure_accuracies if chained else measure_stages
+    found = measured(
         stages,
         tasks.stages,
         tasks.pipeline,
@@ -210,6 +228,23 @@ def _accuracies(
     if kept:
         kept.keep_accuracies(found, mark)
     return found
+
+
+def _is_chain(pipeline: Pipeline) -> bool:
+    """Whether requests pass the stages in their order; the profiler knows no other way.
+
+    Raises:
+        ProfileError: they don't, and the objective needs the accuracy end to end.
+    """
+    if is_chain(pipeline.shape, [stage.name for stage in pipeline.stages]):
+        return True
+    if pipeline.objective.mode is AccuracyMode.JOINT:
+        raise ProfileError(
+            f"pipeline {pipeline.name!r} is a graph, and mode joint needs its accuracy end to end, "
+            "which is measured for a Sequence only; use another objective.mode, with a vote table "
+            "where an Ensemble was measured"
+        )
+    return False
 
 
 def _profile(

@@ -10,7 +10,7 @@ import pytest
 
 from penstock.dataset import LabelledRequest
 from penstock.errors import ProfileError
-from profiles.accuracy import Task, accuracy_of, measure_accuracies
+from profiles.accuracy import Task, accuracy_of, measure_accuracies, measure_stages
 from profiles.scoring import Score
 
 STAGES = {"first": ["good", "bad"], "second": ["good", "bad"]}
@@ -134,3 +134,16 @@ def test_what_the_scorer_refuses_names_the_variant():
 
     with pytest.raises(ProfileError, match="small: two labels for one crop"):
         accuracy_of([REQUESTS[0].body], Task(requests=REQUESTS[:1], scorer=refuse), what="small")
+
+
+def test_stages_of_a_graph_are_measured_by_themselves_and_no_combination() -> None:
+    fleet = Fleet()
+    found = measure_stages(
+        STAGES,
+        dict.fromkeys(STAGES, TASK),
+        Task(requests=(), scorer=is_even),
+        open_variant=fleet.open,
+    )
+    assert dict(found.joint) == {}
+    assert set(found.stages) == {(s, v) for s, names in STAGES.items() for v in names}
+    assert fleet.asked == 4 * len(REQUESTS)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from penstock.dataset import LabelledRequest
+from penstock.domain import AccuracyMode, Objective
 from penstock.errors import ProfileError
+from penstock.graph import Node, NodeKind, Step
 from profiles import provenance
 from profiles.accuracy import Task
 from profiles.measure import Samples, Stop
-from profiles.profiler import LEAST_MEASURING_S, spread, within
+from profiles.profiler import LEAST_MEASURING_S, joint_accuracies, spread, within
 from profiles.scoring import Score
 from profiles.settings import ProfilerSettings, Tasks, require_complete
 from tests.builders import pipeline, point
@@ -96,3 +98,12 @@ def test_provenance_marks_what_was_only_fitted():
 def test_provenance_of_few_measured_points_claims_no_residual():
     noted = provenance.how_measured([], [point(1), point(2)])
     assert "quadratic_fit_residual" not in noted
+
+
+def test_a_graph_has_no_joint_accuracies_and_refuses_the_mode_that_needs_them():
+    steps = tuple(Step(to=name) for name in ("locate", "classify"))
+    ensemble = Node(kind=NodeKind.ENSEMBLE, steps=steps)
+    assert joint_accuracies(pipeline(graph=ensemble), {}, TASK, settings=settings()) == {}
+    asked = pipeline(graph=ensemble, objective=Objective(mode=AccuracyMode.JOINT))
+    with pytest.raises(ProfileError, match="is a graph, and mode joint needs"):
+        joint_accuracies(asked, {}, TASK, settings=settings())
