@@ -7,6 +7,7 @@ empty node drops the connection, a step that names no node answers 500.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,9 +152,27 @@ def _graph_faults(namespace: str, graph: Mapping[str, Any]) -> Iterator[Fault]:
                 )
     yield from _cycles(nodes)
     yield from _bounds("spec", graph.get("spec") or {})
-    size = len(str(graph.get("spec")).encode())
+    size = _argument_bytes(graph)
     if size > _MAX_ARGUMENT_BYTES:
         yield "spec", f"{size} bytes; the router takes at most {_MAX_ARGUMENT_BYTES}"
+
+
+def _argument_bytes(graph: Mapping[str, Any]) -> int:
+    """Return about the size of the router's argument: the spec as JSON, services resolved to URLs.
+
+    The URL is KServe's for the Open Inference Protocol: host name, model name.
+    """
+    namespace = graph["metadata"].get("namespace", "default")
+    size = len(json.dumps(graph.get("spec"), separators=(",", ":")).encode())
+    for router in _nodes(graph).values():
+        for step in _steps(router):
+            name = step.get("serviceName")
+            if name:
+                url = (
+                    f"http://{name}-predictor.{namespace}.svc.cluster.local/v2/models/{name}/infer"
+                )
+                size += len(f',"serviceUrl":"{url}"'.encode())
+    return size
 
 
 def _step_faults(path: str, kind: str, step: Mapping[str, Any], *, first: bool) -> Iterator[Fault]:

@@ -99,7 +99,7 @@ class KServe:
         services = self._listed(server, ISVC)
         resolved = json.loads(json.dumps(graph["spec"]))
         for node in resolved["nodes"].values():
-            for step in node["steps"]:
+            for step in (s for s in node["steps"] if "serviceName" in s):
                 target = services.get(step["serviceName"], {}).get("status", {}).get("address")
                 if not target:
                     return
@@ -151,8 +151,9 @@ class KServe:
             if name not in deployments:
                 continue
             container = deployments[name]["spec"]["template"]["spec"]["containers"][0]
-            for step in json.loads(container["args"][1])["nodes"]["root"]["steps"]:
-                target = step["serviceName"]
+            routed = json.loads(container["args"][1])["nodes"].values()
+            steps = [step for node in routed for step in node["steps"]]
+            for target in (s["serviceName"] for s in steps if "serviceName" in s):
                 status = deployments.get(f"{target}-predictor", {}).get("status", {})
                 if target not in services or not status.get("availableReplicas"):
                     self.outages.append(f"{name} routes to {target}, which has no replica")

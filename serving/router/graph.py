@@ -16,6 +16,8 @@ from penstock.errors import ManifestError
 
 ROOT = "root"
 RESPONSE = "$response"
+ALWAYS = "@this"
+"""GJSON's path to the whole document: a condition that is always met."""
 _PLAIN_PATH = re.compile(r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")
 
 
@@ -32,7 +34,7 @@ class RouterType(StrEnum):
 class Step:
     """One call of a node: to another ``node``, a ``service`` or a ``url``; exactly one is set.
 
-    ``condition`` is the path (keys and indices) that must exist, empty without a condition.
+    ``condition`` is the path (keys and indices) that must exist, empty where any document will do.
     """
 
     name: str = ""
@@ -136,7 +138,7 @@ def _step_faults(step: Any, path: str, router: str, nodes: Mapping[str, Any]) ->
     if step.get("dependency") not in (None, "Soft", "Hard"):
         yield f"{path}.dependency: must be Soft or Hard"
     condition = step.get("condition")
-    if condition and not (isinstance(condition, str) and _PLAIN_PATH.match(condition)):
+    if condition and condition != ALWAYS and not _is_plain(condition):
         yield f"{path}.condition: {condition!r} is more than a plain path like predictions.0.label"
     if router == RouterType.SWITCH and not condition:
         yield f"{path}.condition: is missing, the step could never match"
@@ -145,6 +147,10 @@ def _step_faults(step: Any, path: str, router: str, nodes: Mapping[str, Any]) ->
     weight = step.get("weight")
     if router == RouterType.SPLITTER and (type(weight) is not int or weight < 0):
         yield f"{path}.weight: must be a whole percentage from 0, got {weight!r}"
+
+
+def _is_plain(condition: object) -> bool:
+    return isinstance(condition, str) and _PLAIN_PATH.match(condition) is not None
 
 
 def _weights(steps: list[Any]) -> int:
@@ -181,5 +187,5 @@ def _step(step: Mapping[str, Any]) -> Step:
         maps_predictions=bool(step.get("mapPredictionsToInstances")),
         hard=step.get("dependency") == "Hard",
         weight=step.get("weight") or 0,
-        condition=tuple(condition.split(".")) if condition else (),
+        condition=() if condition in ("", ALWAYS) else tuple(condition.split(".")),
     )

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from penstock.clock import VirtualClock
+from penstock.domain import Node, NodeKind, Step
 from penstock.errors import ManifestError, UnreachableError
 from serving.apply import Outcome
 from serving.cluster.kubernetes import connect
@@ -32,6 +33,14 @@ def rendered(locate="small", classify="small", replicas=1, settings=SETTINGS):
         make.option("classify", variant=classify),
     )
     return render(make.pipeline(), make.plan(stages=stages), settings)
+
+
+def branched(classify="small"):
+    steps = (Step(to="classify", weight=40), Step(to="locate", weight=60))
+    fork = Node(kind=NodeKind.SPLITTER, name="fork", steps=steps)
+    graph = Node(kind=NodeKind.SEQUENCE, steps=(Step(to=fork),))
+    stages = (make.option("locate"), make.option("classify", variant=classify))
+    return render(make.pipeline(graph=graph), make.plan(stages=stages), SETTINGS)
 
 
 OLD, NEW = rendered(), rendered("large", replicas=2)
@@ -111,6 +120,17 @@ def test_killed_at_any_call_a_switch_is_finished_or_taken_back(new_stand, stuck,
             assert stand.state().journal is None, where
             assert stand.runs(OLD if stuck else NEW), (where, report)
             assert stand.kserve.outages == [], where
+
+
+def test_a_step_below_the_root_is_switched_without_an_outage(stand):
+    for wanted in (branched(), branched("large"), OLD):
+        assert stand.tick(wanted).ok
+        assert stand.runs(wanted)
+    assert stand.kserve.outages == []
+
+    stand.tick(branched())
+    stand.cluster.delete("InferenceService", "default", "digits-locate-small")
+    assert stand.kserve.outages == ["digits routes to digits-locate-small, which has no replica"]
 
 
 def test_a_router_that_names_a_service_without_a_replica_is_seen(stand):

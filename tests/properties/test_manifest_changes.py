@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.clock import VirtualClock
+from penstock.domain import Node, NodeKind, Step
 from penstock.errors import UnreachableError
 from serving.cluster import Readiness
 from serving.cluster.memory import MemoryCluster
@@ -17,7 +18,15 @@ from tests import builders as make
 from tests.applying import bring as bring_by_ticks
 from tests.applying import live
 
-PIPELINE = make.pipeline()
+BRANCHES = Node(
+    kind=NodeKind.SPLITTER,
+    steps=(Step(to="locate", weight=30), Step(to="classify", weight=70)),
+)
+PIPELINES = (
+    make.pipeline(),
+    make.pipeline(graph=BRANCHES),
+    make.pipeline(graph=Node(kind=NodeKind.SEQUENCE, steps=(Step(to=BRANCHES),))),
+)
 SETTINGS = {
     kind: RenderSettings(
         image="i:1", store_uri="s3://m", autoscaling=kind, prometheus_url="http://p.m.svc"
@@ -38,8 +47,8 @@ def options(stage):
 
 
 plans = st.tuples(options("locate"), options("classify")).map(lambda s: make.plan(stages=s))
-rendered = st.tuples(plans, st.sampled_from(sorted(SETTINGS))).map(
-    lambda drawn: render(PIPELINE, drawn[0], SETTINGS[drawn[1]])
+rendered = st.tuples(st.sampled_from(PIPELINES), plans, st.sampled_from(sorted(SETTINGS))).map(
+    lambda drawn: render(drawn[0], drawn[1], SETTINGS[drawn[2]])
 )
 
 
@@ -77,7 +86,8 @@ class Watched(MemoryCluster):
 
     def _look(self):
         graph = self.get("InferenceGraph", "default", "digits")
-        for step in graph["spec"]["nodes"]["root"]["steps"] if graph else ():
+        nodes = graph["spec"]["nodes"].values() if graph else ()
+        for step in (s for node in nodes for s in node["steps"] if "serviceName" in s):
             service = self.get("InferenceService", "default", step["serviceName"])
             assert service is not None, f"{step['serviceName']} is named but not there"
             assert service["spec"]["predictor"].get("minReplicas", 1) >= 1

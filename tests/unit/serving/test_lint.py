@@ -40,6 +40,14 @@ def webhook_cases():
     return json.loads(shared("data/kserve/ig-webhook-cases.json").read_text())["cases"]
 
 
+def test_the_urls_of_the_services_count_for_the_size():
+    steps = [{"serviceName": f"s{i}"} for i in range(1400)]
+    nodes = one_node("Sequence", *steps)
+    assert len(json.dumps({"nodes": nodes})) < 40_000
+    assert "spec" in stricter(graph(nodes))
+    assert "spec" not in stricter(graph(one_node("Sequence", *steps[:1000])))
+
+
 def test_every_recorded_verdict_and_message_of_the_webhook_is_repeated():
     for case in webhook_cases():
         extra = {k: case[k] for k in ("minReplicas", "maxReplicas") if k in case}

@@ -163,6 +163,18 @@ async def test_a_splitter_follows_its_weights(drawn, service):
     assert answer.body.decode() == service
 
 
+@pytest.mark.parametrize(("body", "service"), [(b'{"vip": null}', "a"), (b"{}", "b")])
+async def test_a_switch_ends_at_the_step_that_takes_what_is_left(body, service):
+    steps = [{"serviceName": "a", "condition": "vip"}, {"serviceName": "b", "condition": "@this"}]
+    nodes = {"root": {"routerType": "Switch", "steps": steps}}
+
+    async def call(step, _body):
+        return Answer(status=200, body=step.service.encode())
+
+    answer = await GraphRun(read_graph(manifest(nodes)), call).answer(body)
+    assert answer.body.decode() == service
+
+
 @pytest.mark.parametrize(
     ("path", "there"),
     [("a", True), ("a.0", True), ("a.1", False), ("b.c", True), ("b.d", False), ("n", True)],
