@@ -193,11 +193,19 @@ def every(interval_s: float, act: Callable[[], object]) -> Iterator[None]:
 def observe(cluster: LocalCluster, pipeline: Pipeline) -> Sample:
     """Return what runs now: the variant that each step of the graph names, and all processes."""
     graph = cluster.get("InferenceGraph", pipeline.namespace, pipeline.name) or {}
-    steps = graph.get("spec", {}).get("nodes", {}).get("root", {}).get("steps", [])
+    nodes = graph.get("spec", {}).get("nodes", {}).values()
+    called = {
+        step.get("name"): step["serviceName"]
+        for node in nodes
+        for step in node.get("steps", [])
+        if step.get("serviceName")
+    }
     usage = cluster.replica_usage()
     stages = {}
-    for stage, step in zip(pipeline.stages, steps, strict=False):
-        service = step.get("serviceName", "")
+    for stage in pipeline.stages:
+        service = called.get(stage.name)
+        if service is None:
+            continue
         replicas = [one for one in usage if one.service == service and not one.draining]
         stages[stage.name] = StageState(
             variant=service.removeprefix(f"{pipeline.name}-{stage.name}-"),

@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.domain import Pipeline, Plan
+from penstock.domain import Node, Pipeline, Plan
+from penstock.graph import paths
 from penstock.progress import Progress, parse_line
 
 if TYPE_CHECKING:
@@ -61,25 +62,27 @@ def plan_table(plan: Plan, pipeline: Pipeline) -> Table:
     )
     for name in ("stage", "variant"):
         table.add_column(name)
-    for name in ("batch", "replicas", "cores", "ms", "req/s", "accuracy"):
+    visits = () if pipeline.graph is None else ("visits",)
+    for name in (*visits, "batch", "replicas", "cores", "ms", "req/s", "accuracy"):
         table.add_column(name, justify="right")
-    for stage in plan.stages:
+    marks = _marks(plan, pipeline)
+    for option in plan.stages:
+        ratio = pipeline.visited(pipeline.stage(option.stage)).visit_ratio
         table.add_row(
-            stage.stage,
-            stage.variant,
-            str(stage.batch_size),
-            str(stage.replicas),
-            f"{stage.cost_cores:g}",
-            f"{stage.latency_s * 1e3:.0f}",
-            f"{stage.capacity_rps:.0f}",
-            f"{stage.accuracy:.3f}",
+            option.stage,
+            option.variant,
+            *(f"{ratio:.3g}" for _ in visits),
+            str(option.batch_size),
+            str(option.replicas),
+            f"{option.cost_cores:g}",
+            f"{option.latency_s * 1e3:.0f}{marks.get(option.stage, '')}",
+            f"{option.capacity_rps:.0f}",
+            f"{option.accuracy:.3f}",
         )
     table.add_section()
     table.add_row(
         "pipeline",
-        "",
-        "",
-        "",
+        *("" for _ in ("variant", *visits, "batch", "replicas")),
         f"{promise.cost_cores:g}",
         f"{promise.latency_s * 1e3:.0f}",
         f"{promise.capacity_rps:.0f}",
@@ -88,12 +91,29 @@ def plan_table(plan: Plan, pipeline: Pipeline) -> Table:
     return table
 
 
+def _marks(plan: Plan, pipeline: Pipeline) -> dict[str, str]:
+    """Return a star for each stage of the slowest path, where there are several."""
+    if pipeline.graph is None:
+        return {}
+    slowest = slowest_path(plan, pipeline.graph)
+    return {o.stage: "*" if o.stage in slowest else " " for o in plan.stages}
+
+
+def slowest_path(plan: Plan, graph: Node) -> tuple[str, ...]:
+    """Return the stages of the path whose latencies add up to most."""
+    latencies_s = {option.stage: option.latency_s for option in plan.stages}
+    return max(paths(graph), key=lambda path: sum(latencies_s[name] for name in path))
+
+
 def _promises(plan: Plan, pipeline: Pipeline) -> str:
     promise, slo = plan.promise, pipeline.slo
     lines = [
         f"latency at the {slo.quantile:g} quantile, SLO {slo.latency_s * 1e3:.0f} ms "
         f"({promise.latency_model}); solved by {plan.solver}"
     ]
+    if pipeline.graph is not None:
+        path = " > ".join(slowest_path(plan, pipeline.graph))
+        lines.append(f"* the slowest of {len(paths(pipeline.graph))} paths: {path}")
     if promise.accuracy_joint is None:
         lines.append(
             f"accuracy: product of the stages {promise.accuracy_product:.3f}; "

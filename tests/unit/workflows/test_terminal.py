@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from penstock.domain import Forecast, Load, Slo
+from penstock.edges import graph_of_edges
 from penstock.progress import Progress
-from tests.builders import pipeline, plan, promise
+from tests.builders import option, pipeline, plan, promise, stage
 from workflows.recording import Decided, Durations, Outcome, Request, Tick
 from workflows.terminal import Board, following, load_table, plan_table, tick_line
 
@@ -30,6 +32,18 @@ def test_a_plan_says_the_measured_accuracy_and_the_product() -> None:
 
 def test_a_plan_without_a_measured_accuracy_says_so() -> None:
     assert "end to end not measured" in printed(plan_table(plan(), pipeline()))
+
+
+def test_a_plan_of_a_graph_shows_visits_and_marks_the_slowest_path() -> None:
+    stages = tuple(stage(name) for name in ("slow", "fast", "last"))
+    graph = graph_of_edges([("slow", "last"), ("slow", "fast")], ["slow", "fast", "last"])
+    asked = pipeline(stages=(replace(stages[0], visit_ratio=2.5), *stages[1:]), graph=graph)
+    options = (option("slow"), option("fast", latency_s=0.02), option("last", latency_s=0.03))
+    said = printed(plan_table(plan(stages=options), asked))
+    assert "visits" in said
+    assert "│ slow │ small │ 2.5 │ 1 │ 1 │ 1 │ 10* │" in said
+    assert "│ fast │ small │ 1 │ 1 │ 1 │ 1 │ 20 │" in said
+    assert "* the slowest of 2 paths: slow > last" in said
 
 
 def test_a_load_is_told_with_what_was_lost() -> None:
