@@ -22,6 +22,18 @@ def scaling_artifact(folder: Path, factor: float) -> Path:
     return _save(folder, graph)
 
 
+def adding_artifact(folder: Path, *terms: str) -> Path:
+    """Write an artifact whose model adds two inputs of the given names into ``y``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    graph = helper.make_graph(
+        [helper.make_node("Add", list(terms), ["y"])],
+        "adding",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in terms],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+    )
+    return _save(folder, graph)
+
+
 def lookup_artifact(folder: Path) -> Path:
     """Write an artifact that looks numbers up in [10, 20, 30] and fails for any other index."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ def test_a_stage_is_visited_by_probability_and_fan_out() -> None:
 
 
 def test_a_path_takes_one_branch_of_each_node() -> None:
-    assert ["".join(path) for path in paths(GRAPH)] == ["abd", "abe", "acd", "ace"]
+    assert ["-".join(path) for path in paths(GRAPH)] == ["a-b-d", "a-b-e", "a-c-d", "a-c-e"]
 
 
 def test_nodes_without_a_name_get_one_from_their_place() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from itertools import product
+from pathlib import Path
 
 import pytest
+import yaml
 
 from penstock.errors import SpecError
 from penstock.graph import NodeKind, sequence
-from penstock.spec import format_pipeline, parse_pipeline
+from penstock.spec import format_pipeline, parse_pipeline, read_pipeline
 from tests import builders as make
 from tests.graphs import random_graph
 
@@ -104,10 +106,10 @@ def test_faults_of_sense_are_told_beside_each_other() -> None:
 def test_faults_of_edges_stand_beside_those_of_stages() -> None:
     broken = HEAD.replace("name: small, artifact: a", "name: small, artifact: a, cpus: 3")
     with pytest.raises(SpecError) as caught:
-        parse_pipeline(broken + "    edges: [[locate, read], [read, locate], [read, chekc]]\n")
+        parse_pipeline(broken + "    edges: [[locate, read], [read, locate], [read, chicken]]\n")
     assert [fault.split(",")[0].split(" closes")[0] for fault in caught.value.faults] == [
         "spec.stages[0].variants[0].cpus: no such key",
-        "spec.graph.edges[2]: read -> chekc dangles",
+        "spec.graph.edges[2]: read -> chicken dangles",
         "spec.graph.edges: stage 'check' dangles",
         "spec.graph.edges[1]: read -> locate",
     ]
@@ -137,3 +139,11 @@ def test_every_mode_but_ranks_takes_a_vote() -> None:
     ranked = HEAD.replace("  stages:", "  objective: {mode: ranks}\n  stages:", 1)
     with pytest.raises(SpecError, match=r"steps\[1\]\.node\.merge: a vote's accuracies"):
         parse_pipeline(ranked + text)
+
+
+def test_the_example_in_the_documentation_is_the_shipped_one() -> None:
+    root = Path(__file__).parents[3]
+    shown = (root / "docs" / "pipeline.md").read_text().split("```yaml\n")[1].split("```")[0]
+    shipped = yaml.safe_load((root / "examples" / "graphs" / "reading.yaml").read_text())
+    assert yaml.safe_load(shown)["graph"] == shipped["spec"]["graph"]
+    assert read_pipeline(root / "examples" / "graphs" / "reading.yaml").graph is not None
