@@ -27,9 +27,9 @@ _LOAD_GRAIN = 0.005
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    """A way through the first stages: the latency on each path so far, the cores, the options."""
+    """A way through the first stages: the latency on the path so far, the cores, the options."""
 
-    latencies_s: tuple[float, ...]
+    latency_s: float
     cores: float
     choices: tuple[int, ...]
 
@@ -40,19 +40,18 @@ def fastest(problem: Problem) -> tuple[int, ...]:
     The SLO plays no part, except that the problem's options each keep it. With several paths and a
     limit the latency is the lowest to one part in 10,000.
     """
-    limit = problem.max_cores
     if len(problem.paths) > 1:
         return _fastest_side_by_side(problem)
-    labels = [_Label((0.0,) * len(problem.paths), 0.0, ())]
+    (path,), limit = problem.paths, problem.max_cores
+    labels = [_Label(0.0, 0.0, ())]
     for s, stage in enumerate(problem.stages):
-        on_path = [s in path for path in problem.paths]
         longer = (
-            _extended(label, o, option, on_path=on_path, counts_cores=limit is not None)
+            _extended(label, o, option, on_path=s in path, counts_cores=limit is not None)
             for label in labels
             for o, option in enumerate(stage.options)
         )
         labels = _undominated(k for k in longer if limit is None or not exceeds(k.cores, limit))
-    return min(labels, key=lambda k: max(k.latencies_s)).choices if labels else ()
+    return min(labels, key=lambda k: k.latency_s).choices if labels else ()
 
 
 def is_feasible(problem: Problem) -> bool:
@@ -187,13 +186,10 @@ def explanation(
 
 
 def _extended(
-    label: _Label, index: int, option: Option, *, on_path: Sequence[bool], counts_cores: bool
+    label: _Label, index: int, option: Option, *, on_path: bool, counts_cores: bool
 ) -> _Label:
     return _Label(
-        latencies_s=tuple(
-            latency_s + option.latency_s * on
-            for latency_s, on in zip(label.latencies_s, on_path, strict=True)
-        ),
+        latency_s=label.latency_s + option.latency_s * on_path,
         cores=label.cores + option.cost_cores if counts_cores else 0.0,
         choices=(*label.choices, index),
     )
@@ -201,12 +197,9 @@ def _extended(
 
 def _undominated(labels: Iterable[_Label]) -> list[_Label]:
     kept: list[_Label] = []
-    for label in sorted(labels, key=lambda k: (k.cores, k.latencies_s)):
-        # The one kept last has the most cores so far and so, most likely, the lowest latency.
-        if not any(
-            all(a <= b for a, b in zip(k.latencies_s, label.latencies_s, strict=True))
-            for k in reversed(kept)
-        ):
+    for label in sorted(labels, key=lambda k: (k.cores, k.latency_s)):
+        # The one kept last has the most cores so far and so the lowest latency.
+        if not kept or label.latency_s < kept[-1].latency_s:
             kept.append(label)
     return kept
 

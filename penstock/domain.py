@@ -150,9 +150,10 @@ class LatencyModel(StrEnum):
     """How the stages' latencies become the pipeline's."""
 
     SUM = "sum-of-quantiles"
-    """The stages' quantiles added up: an upper bound, and the conservative choice."""
+    """The stages' quantiles added up along the slowest path: the conservative choice, and an upper
+    bound where nothing runs side by side."""
     CONVOLUTION = "convolution"
-    """The quantile of the sum of the stages' latencies, padded by what a simulation calls for."""
+    """The quantile of the end-to-end latency, padded by what a simulation calls for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,9 @@ MAX_COMBINATIONS = 4096
 """How many combinations a table may have: each may cost a walk."""
 
 
-def has_small_table(problem: Problem) -> bool:
-    """Whether a graph's accuracy is a sum, a product, or a table of tolerable size."""
-    return problem.inseparable_node() is None or _count(problem) <= MAX_COMBINATIONS
+def combinations(problem: Problem) -> int:
+    """Return how many combinations of variants are on offer."""
+    return math.prod(len(stage.variants) for stage in problem.stages)
 
 
 def tabulated(problem: Problem) -> Problem:
@@ -31,10 +31,11 @@ def tabulated(problem: Problem) -> Problem:
     Raises:
         DomainError: there are more than ``MAX_COMBINATIONS``.
     """
-    if not has_small_table(problem):
+    count = combinations(problem)
+    if count > MAX_COMBINATIONS:
         raise DomainError(
             f"the accuracy of node {problem.inseparable_node()} is neither a sum nor a product; "
-            f"for the frontier it would need a table of {_count(problem)} combinations of "
+            f"for the frontier it would need a table of {count} combinations of "
             f"variants, at most {MAX_COMBINATIONS} are taken: use the solver 'mip' or 'auto'"
         )
     assert problem.graph is not None, "only a graph has a node that is inseparable"
@@ -51,7 +52,3 @@ def tabulated(problem: Problem) -> Problem:
     }
     objective = replace(problem.objective, mode=AccuracyMode.JOINT)
     return replace(problem, objective=objective, joint_accuracy=table, graph=None)
-
-
-def _count(problem: Problem) -> int:
-    return math.prod(len(stage.variants) for stage in problem.stages)

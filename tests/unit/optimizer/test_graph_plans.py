@@ -147,3 +147,22 @@ def test_the_simulation_refuses_a_fan_out() -> None:
     plan = make.plan(stages=(make.option("a"), make.option("b")))
     with pytest.raises(DomainError, match="fan-outs of 1"):
         simulate_plan(plan, wanted, make.profile_table(wanted), requests=10, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("branches", "mode", "solver"), [(3, "product", "frontier"), (9, "mean", "highs")]
+)
+def test_auto_gives_small_tables_to_the_frontier_and_many_paths_to_a_mip(
+    branches: int, mode: str, solver: str
+) -> None:
+    names = [f"s{i}" for i in range(branches + 1)]
+    fork = Node(kind=NodeKind.ENSEMBLE, steps=tuple(Step(to=n) for n in names[1:]))
+    graph = Node(kind=NodeKind.SEQUENCE, steps=(Step(to=names[0]), Step(to=fork)))
+    wide = asked(graph, max_cores=20.0, objective=Objective(mode=AccuracyMode(mode)))
+    problem = build_problem(wide, make.profile_table(wide), 30.0)
+
+    ours = make_solver("auto").solve(problem, time_limit_s=20)
+
+    assert (ours.status, ours.solver) == (Status.OPTIMAL, solver)
+    other = make_solver("highs" if solver == "frontier" else "frontier")
+    assert ours.objective == pytest.approx(other.solve(problem, time_limit_s=20).objective)
