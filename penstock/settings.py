@@ -28,8 +28,8 @@ class Settings:
     """The control image, for the tick and the components. The tag is the version of this
     checkout."""
     predictor_image: str = PREDICTOR_IMAGE
-    """The image of the serving pods and the gateway; the smaller one, since a new replica waits until
-    its node has it."""
+    """The image of the serving pods and the gateway; the smaller one, since a new replica waits
+    until its node has it."""
     store: str = ""
     """Artifact store: a folder or ``s3://bucket/prefix``; empty is ``<out>/store``, which needs
     nothing installed."""

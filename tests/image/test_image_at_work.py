@@ -188,7 +188,8 @@ def test_the_trainers_of_the_examples_can_be_imported() -> None:
 
 
 def test_the_gateway_runs_from_the_image_of_the_predictors() -> None:
-    assert "--upstream" in Job(words=["python", "-m", "serving.gateway", "--help"]).run(PREDICTOR)
+    asked = Job(entrypoint="python", words=["-m", "serving.gateway", "--help"])
+    assert "--upstream" in asked.run(PREDICTOR)
 
 
 def test_the_predictor_answers_and_ends_in_peace(tmp_path: Path) -> None:
