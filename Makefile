@@ -17,7 +17,7 @@ export PENSTOCK_SCHEMAS ?= $(wildcard $(PENSTOCK_SHARED)/data/kserve)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo submit deploy undeploy status test unit ci lint format types layers golden golden-check spelling image image-check lock clean
+.PHONY: help setup setup-dev demo submit deploy undeploy status test test-cluster unit ci lint format types layers golden golden-check spelling image image-check lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -49,6 +49,9 @@ test: setup-dev ## all tests
 
 unit: setup-dev ## the quick ones: no process, no socket
 	$(RUN)/python -m pytest -n 2 -m "not slow" tests/unit tests/properties tests/regressions
+
+test-cluster: setup-dev ## contract suite and the whole path on the cluster of the kube context (PENSTOCK_TEST_IMAGE names the image)
+	$(RUN)/python -m pytest -n 0 -m cluster -v --durations=5 tests/contracts/test_cluster.py tests/cluster
 
 ci: setup-dev lint types layers golden-check ## lint, types, layers, golden files
 

@@ -150,7 +150,7 @@ def _container(name: str, stage: Stage, option: Option, settings: RenderSettings
             "timeoutSeconds": 1,
             "failureThreshold": 3,
         },
-        # Not the sleep action: below Kubernetes 1.30 the server drops it and pods stop at once.
+        # Not the sleep action: a server before 1.30 drops it, and refuses a hook that has none.
         # Not Python either: it would start an interpreter in the share of a pod that still serves.
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(settings.pre_stop_s)]}}},
         "securityContext": {

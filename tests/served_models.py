@@ -9,14 +9,14 @@ import onnx
 from onnx import TensorProto, helper
 
 
-def scaling_artifact(folder: Path, factor: float) -> Path:
-    """Write an artifact whose model multiplies the rows of ``x`` by ``factor`` into ``y``."""
+def scaling_artifact(folder: Path, factor: float, *, reads: str = "x", writes: str = "y") -> Path:
+    """Write an artifact whose model multiplies the rows of ``reads`` by ``factor``."""
     folder.mkdir(parents=True, exist_ok=True)
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [helper.make_node("MatMul", [reads, "w"], [writes])],
         "scaling",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info(reads, TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info(writes, TensorProto.FLOAT, ["n", 2])],
         [helper.make_tensor("w", TensorProto.FLOAT, [2, 2], [factor, 0.0, 0.0, factor])],
     )
     return _save(folder, graph)
