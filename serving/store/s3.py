@@ -33,15 +33,20 @@ if TYPE_CHECKING:
     from serving.store import ArtifactStore
 
 _CHUNK_BYTES = 2**20
+# S3 takes 10 000 parts, OpenStack Swift 1000: of these, twice what an artifact may hold.
+_PART_BYTES = 16 * 2**20
 _SHA256_HEADER = "x-amz-meta-sha256"
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject", "ResourceNotFound"})
 _BUSY = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"})
+_BUSY_REMEDY = "the server is busy or lacks its disks: try again later"
 _REMEDIES = {
     "NoSuchBucket": "the bucket is not there: create it first",
     "InvalidBucketName": "the bucket's name is not one that S3 allows",
     "AccessDenied": "the key may not do that: check PENSTOCK_S3_ACCESS_KEY and the bucket's policy",
     "InvalidAccessKeyId": "the access key is not known: check PENSTOCK_S3_ACCESS_KEY",
-    "SignatureDoesNotMatch": "the secret key is wrong: check PENSTOCK_S3_SECRET_KEY",
+    # Some servers say so of an access key that they do not know, too.
+    "SignatureDoesNotMatch": "the access key or its secret key is wrong: check "
+    "PENSTOCK_S3_ACCESS_KEY and PENSTOCK_S3_SECRET_KEY",
     "AuthorizationHeaderMalformed": "the region is wrong: set PENSTOCK_S3_REGION",
 }
 
@@ -157,6 +162,7 @@ class S3Store(ShelfStore):
                     reader,
                     file.size_bytes,
                     metadata={"sha256": file.sha256},
+                    part_size=_PART_BYTES,
                 )
             except OSError as err:
                 raise ArtifactError(f"{path} could not be read to its end: {err}") from err
@@ -193,10 +199,12 @@ class S3Store(ShelfStore):
             yield
         except S3Error as err:
             if err.code in _BUSY:
-                raise UnreachableError(f"{asked}: the server is busy ({err.code})") from err
+                raise UnreachableError(f"{asked}: {_BUSY_REMEDY} ({err.code})") from err
             reason = _REMEDIES.get(str(err.code), str(err.message))
             raise ArtifactError(f"{asked}: {reason} ({err.code})") from err
-        except (HTTPError, ServerError, InvalidResponseError) as err:
+        except ServerError as err:
+            raise UnreachableError(f"{asked}: {_BUSY_REMEDY} ({err.status_code})") from err
+        except (HTTPError, InvalidResponseError) as err:
             raise UnreachableError(
                 f"{asked}: the server does not answer as S3 does ({_cause(err)}); "
                 "check PENSTOCK_S3_ENDPOINT and PENSTOCK_S3_SECURE"
@@ -230,7 +238,10 @@ def _client(access: S3Access) -> Minio:
     pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=min(5.0, access.timeout_s), read=access.timeout_s),
         retries=urllib3.Retry(
-            total=access.retries, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)
+            total=access.retries,
+            backoff_factor=0.2,
+            status_forcelist=(500, 502, 503, 504),
+            raise_on_status=False,  # the last answer says why
         ),
     )
     try:
