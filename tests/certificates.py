@@ -6,7 +6,7 @@ import ipaddress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography import x509  # moto brings it
+from cryptography import x509  # kserve brings it
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID

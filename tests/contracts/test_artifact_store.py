@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import io
-import os
+import random
 import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from minio import Minio
 
 from penstock.errors import ArtifactError, UnreachableError
 from serving.store import ArtifactStore, Limits, make_store, upload_models
 from serving.store.content import ContentFile
 from serving.store.s3 import S3Store, access_from
+from tests.s3_server import SECRET_KEY, S3Server, s3_server
 
-SECRET = "s3cr3t-that-must-not-show"
 BUCKET = "models"
 VERSION_LENGTH = 12
+TWO_PAGES_KEYS = 3
+TWO_PARTS_BYTES = 17 * 2**20
 
 
 class Keeping:
@@ -36,50 +32,17 @@ class Keeping:
 
 
 @pytest.fixture(scope="session")
-def s3_port() -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    # The server must not be measured for coverage, nor look for real credentials.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("COV", "AWS"))}
-    server = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/moto-api/", server)
-        yield port
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _wait_for(url: str, server: subprocess.Popen) -> None:
-    for _ in range(300):
-        assert server.poll() is None, "the S3 server ended"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except urllib.error.URLError:
-            time.sleep(0.1)
-    pytest.fail("the S3 server did not start")
-
-
-def environment(port: int, **changed: str) -> dict[str, str]:
-    return {
-        "PENSTOCK_S3_ENDPOINT": f"http://127.0.0.1:{port}",
-        "PENSTOCK_S3_ACCESS_KEY": "someone",
-        "PENSTOCK_S3_SECRET_KEY": SECRET,
-        "PENSTOCK_S3_REGION": "us-east-1",
-        **changed,
-    }
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+        running.client().make_bucket(BUCKET)
+        yield running
 
 
 @pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.slow)])
 def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Keeping:
     if request.param == "directory":
         return _directory(tmp_path / "kept")
-    return _bucket(request.getfixturevalue("s3_port"), request.node.name)
+    return _bucket(request.getfixturevalue("server"), request.node.name)
 
 
 def _directory(root: Path) -> Keeping:
@@ -99,10 +62,8 @@ def _directory(root: Path) -> Keeping:
     )
 
 
-def _bucket(port: int, test: str) -> Keeping:
-    client = Minio(f"127.0.0.1:{port}", "someone", SECRET, secure=False, region="us-east-1")
-    if not client.bucket_exists(BUCKET):
-        client.make_bucket(BUCKET)
+def _bucket(server: S3Server, test: str) -> Keeping:
+    client = server.client()
     prefix = "".join(c if c.isalnum() else "-" for c in test)
 
     def read(name: str) -> bytes:
@@ -120,7 +81,7 @@ def _bucket(port: int, test: str) -> Keeping:
         found = client.list_objects(BUCKET, f"{prefix}/", recursive=True)
         return sorted(o.object_name.removeprefix(f"{prefix}/") for o in found)
 
-    store = make_store(f"s3://{BUCKET}/{prefix}", environment=environment(port))
+    store = make_store(f"s3://{BUCKET}/{prefix}", environment=server.environment())
     return Keeping(
         store,
         read=read,
@@ -295,58 +256,105 @@ def test_models_are_uploaded_in_order_and_reported(keeping, model, tmp_path):
 
 @pytest.mark.slow
 class TestAnS3Server:
-    def test_that_is_not_there_is_unreachable(self, model):
+    def test_that_is_not_there_is_unreachable(self, model, tmp_path):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-            store = make_store("s3://models", environment=environment(port))
-            with pytest.raises(UnreachableError, match=f"127.0.0.1:{port}") as caught:
+            absent = S3Server(port=free.getsockname()[1], disk=tmp_path)
+            store = make_store("s3://models", environment=absent.environment())
+            with pytest.raises(UnreachableError, match=f"127.0.0.1:{absent.port}") as caught:
                 store.put("a", model)
-        assert SECRET not in str(caught.value)
+        assert SECRET_KEY not in str(caught.value)
 
-    def test_without_the_bucket_says_so(self, s3_port, model):
-        store = make_store("s3://absent", environment=environment(s3_port))
+    def test_without_the_bucket_says_so(self, server, model):
+        store = make_store("s3://absent", environment=server.environment())
         with pytest.raises(ArtifactError, match=r"bucket is not there: create it.*NoSuchBucket"):
             store.put("a", model)
         with pytest.raises(ArtifactError, match="NoSuchBucket"):
             store.list()
 
-    def test_that_does_not_know_the_key_says_so(self, s3_port, model):
-        _reset_auth(s3_port, "0")
-        try:
-            store = make_store("s3://models", environment=environment(s3_port))
-            with pytest.raises(ArtifactError, match="check PENSTOCK_S3_ACCESS_KEY") as caught:
-                store.put("a", model)
-        finally:
-            _reset_auth(s3_port, "inf")
-        assert SECRET not in f"{caught.value!r} {caught.value} {store!r}"
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"PENSTOCK_S3_ACCESS_KEY": "penstock:nobody"},
+            {"PENSTOCK_S3_SECRET_KEY": f"{SECRET_KEY}-of-yesterday"},
+        ],
+        ids=["access", "secret"],
+    )
+    def test_that_does_not_accept_the_keys_says_so(self, server, model, wrong):
+        store = make_store("s3://models", environment=server.environment(**wrong))
+        for call in (lambda: store.put("a", model), store.list, lambda: store.stat("a", "0" * 12)):
+            with pytest.raises(ArtifactError, match=rf"check .*{next(iter(wrong))}") as caught:
+                call()
+            assert SECRET_KEY not in f"{caught.value!r} {caught.value} {store!r}"
 
-    def test_that_speaks_another_protocol_is_unreachable(self, s3_port, model):
-        wrong = environment(s3_port, PENSTOCK_S3_SECURE="true")
+    def test_in_another_region_says_so(self, server, model):
+        elsewhere = server.environment(PENSTOCK_S3_REGION="eu-west-1")
+        with pytest.raises(ArtifactError, match="set PENSTOCK_S3_REGION"):
+            make_store("s3://models", environment=elsewhere).put("a", model)
+
+    def test_tells_its_region_to_who_names_none(self, server, model):
+        anywhere = server.environment(PENSTOCK_S3_REGION="")
+        store = make_store("s3://models/anywhere", environment=anywhere)
+        put = store.put("a", model)
+        assert store.stat("a", put.version) == put
+
+    def test_that_speaks_another_protocol_is_unreachable(self, server, model):
+        wrong = server.environment(PENSTOCK_S3_SECURE="true")
         with pytest.raises(UnreachableError, match="PENSTOCK_S3_SECURE"):
             make_store("s3://models", environment=wrong).put("a", model)
 
-    def test_that_has_the_files_already_is_not_sent_them_again(self, s3_port, model):
-        class Silent(S3Store):
-            def _send(self, name: str, path: Path, file: ContentFile) -> tuple[str, int]:
-                raise AssertionError(f"{name} was sent again")
+    def test_that_lost_its_disk_is_unreachable_until_it_is_back(self, server, model, tmp_path):
+        keeping = _bucket(server, "outage")
+        put = keeping.store.put("a", model)
+        with server.without_disk():
+            with pytest.raises(UnreachableError, match=r"try again later \(ServiceUnavailable\)"):
+                keeping.store.get("a", put.version, tmp_path / "back")
+            assert not (tmp_path / "back").exists()
+        assert keeping.store.get("a", put.version, tmp_path / "back") == put
 
-        keeping = _bucket(s3_port, "resume")
+    def test_that_loses_its_disk_amid_an_upload_is_unreachable(self, server, model):
+        class Unseeing(S3Store):
+            def _read(self, name: str) -> bytes | None:
+                return None
+
+        store = Unseeing(access_from(server.environment()), bucket=BUCKET, prefix="amid")
+        with server.without_disk(), pytest.raises(UnreachableError, match=r"can't look up.*503"):
+            store.put("a", model)
+
+    def test_lists_more_than_one_page(self, server, model):
+        keeping = _bucket(server, "pages")
+        keys = [f"k{number}" for number in range(TWO_PAGES_KEYS)]
+        for key in keys:
+            keeping.store.put(key, model)
+        assert [a.key for a in keeping.store.list()] == keys
+
+    def test_takes_a_large_file_in_few_parts_and_knows_it_again(self, server, tmp_path):
+        data = random.Random(0).randbytes(TWO_PARTS_BYTES)
+        large = folder(tmp_path / "large", {"model.onnx": data})
+        keeping = _bucket(server, "parts")
+        put = keeping.store.put("a", large)
+        keeping.remove(f"a/{put.version}/manifest.json")
+        assert _silent(server, "parts").put("a", large) == put
+        keeping.store.get("a", put.version, tmp_path / "back")
+        assert contents(tmp_path / "back") == contents(large)
+
+    def test_that_has_the_files_already_is_not_sent_them_again(self, server, model):
+        keeping = _bucket(server, "resume")
         put = keeping.store.put("a", model)
         keeping.remove(f"a/{put.version}/manifest.json")
-        silent = Silent(access_from(environment(s3_port)), bucket=BUCKET, prefix="resume")
-        assert silent.put("a", model) == put
+        assert _silent(server, "resume").put("a", model) == put
 
-    def test_limits_hold_for_s3_too(self, s3_port, model):
+    def test_limits_hold_for_s3_too(self, server, model):
         small = Limits(max_files=1)
-        store = make_store("s3://models", environment=environment(s3_port), limits=small)
+        store = make_store("s3://models", environment=server.environment(), limits=small)
         with pytest.raises(ArtifactError, match="more than 1 files"):
             store.put("a", model)
 
 
-def _reset_auth(port: int, count: str) -> None:
-    url = f"http://127.0.0.1:{port}/moto-api/reset-auth"
-    headers = {"Content-Type": "text/plain"}
-    request = urllib.request.Request(url, count.encode(), headers, method="POST")
-    with urllib.request.urlopen(request, timeout=5):
-        pass
+class _Silent(S3Store):
+    def _send(self, name: str, path: Path, file: ContentFile) -> tuple[str, int]:
+        raise AssertionError(f"{name} was sent again")
+
+
+def _silent(server: S3Server, prefix: str) -> S3Store:
+    return _Silent(access_from(server.environment()), bucket=BUCKET, prefix=prefix)
