@@ -55,7 +55,7 @@ def reach(request):
 
 @pytest.fixture
 def cluster(server, tmp_path, reach):
-    return reach(server.kubeconfig(tmp_path), timeout_s=0.5)
+    return reach(server.kubeconfig(tmp_path))
 
 
 def config_map(action=Action.CREATE, **fields):
@@ -95,7 +95,8 @@ def test_a_refusal_becomes_our_error_with_its_words(server, cluster, status, err
 
 
 @pytest.mark.parametrize("fault", [Fault(cut=True), Fault(delay_s=1.0), Fault(body=b"<html>hi")])
-def test_no_answer_and_no_object_are_unreachable(server, cluster, fault):
+def test_no_answer_and_no_object_are_unreachable(server, tmp_path, reach, fault):
+    cluster = reach(server.kubeconfig(tmp_path), timeout_s=0.5)
     server.fault = lambda call: fault
     with pytest.raises(UnreachableError) as caught:
         cluster.get("ConfigMap", "default", "c")

@@ -102,6 +102,7 @@ def test_its_decisions_are_kept_there(stand):
     assert audit.decisions(state) == tuple(made)
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_anywhere_the_next_tick_brings_the_cluster_to_its_plan(tmp_path):
