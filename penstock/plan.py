@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from penstock.graph import Node, paths
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
@@ -77,3 +79,9 @@ class Plan:
 
 def _choice(option: Option) -> tuple[str, str, int, float, int]:
     return (option.stage, option.variant, option.batch_size, option.cpu_cores, option.replicas)
+
+
+def slowest_path(plan: Plan, graph: Node) -> tuple[str, ...]:
+    """Return the stages of the path whose latencies add up to most."""
+    latencies_s = {option.stage: option.latency_s for option in plan.stages}
+    return max(paths(graph), key=lambda path: sum(latencies_s[name] for name in path))

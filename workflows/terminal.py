@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.domain import Node, Pipeline, Plan
+from penstock.domain import Pipeline, Plan
 from penstock.graph import paths
+from penstock.plan import slowest_path
 from penstock.progress import Progress, parse_line
 
 if TYPE_CHECKING:
@@ -46,29 +47,53 @@ class Terminal:
         self.console.print(*things, **how)
 
 
+NAMED = ("stage", "variant")
+
 out = Terminal()
 err = Terminal(stderr=True)
 
 
 def plan_table(plan: Plan, pipeline: Pipeline) -> Table:
-    """Return a plan and what it promises as a table."""
+    """Return a plan and what it promises as a table.
+
+    It fits into 80 columns; where names are long they fold, and no number is cut.
+    """
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    promise = plan.promise
     table = Table(
         title=f"{plan.pipeline}: plan for {plan.load_rps:g} req/s",
         caption=_promises(plan, pipeline),
         caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    for name in ("stage", "variant"):
-        table.add_column(name)
+    rows = list(_plan_rows(plan, pipeline))
+    for i, name in enumerate(rows[0]):
+        widest = max(len(row[i]) for row in rows[1:])
+        is_name = name in NAMED
+        table.add_column(
+            name,
+            justify="left" if is_name else "right",
+            overflow="fold",
+            min_width=min(8, widest) if is_name else widest,
+        )
+    for row in rows[1:-1]:
+        table.add_row(*row)
+    table.add_section()
+    table.add_row(*rows[-1])
+    return table
+
+
+def _plan_rows(plan: Plan, pipeline: Pipeline) -> Iterator[tuple[str, ...]]:
+    """Yield the head, a row for each stage and one for the pipeline."""
     visits = () if pipeline.graph is None else ("visits",)
-    for name in (*visits, "batch", "replicas", "cores", "ms", "req/s", "accuracy"):
-        table.add_column(name, justify="right")
+    yield (*NAMED, *visits, "batch", "replicas", "cores", "ms", "req/s", "accuracy")
     marks = _marks(plan, pipeline)
     for option in plan.stages:
         ratio = pipeline.visited(pipeline.stage(option.stage)).visit_ratio
-        table.add_row(
+        yield (
             option.stage,
             option.variant,
             *(f"{ratio:.3g}" for _ in visits),
@@ -79,16 +104,15 @@ def plan_table(plan: Plan, pipeline: Pipeline) -> Table:
             f"{option.capacity_rps:.0f}",
             f"{option.accuracy:.3f}",
         )
-    table.add_section()
-    table.add_row(
+    promise = plan.promise
+    yield (
         "pipeline",
         *("" for _ in ("variant", *visits, "batch", "replicas")),
         f"{promise.cost_cores:g}",
-        f"{promise.latency_s * 1e3:.0f}",
+        f"{promise.latency_s * 1e3:.0f}{' ' if marks else ''}",
         f"{promise.capacity_rps:.0f}",
         f"{promise.accuracy:.3f}",
     )
-    return table
 
 
 def _marks(plan: Plan, pipeline: Pipeline) -> dict[str, str]:
@@ -99,16 +123,10 @@ def _marks(plan: Plan, pipeline: Pipeline) -> dict[str, str]:
     return {o.stage: "*" if o.stage in slowest else " " for o in plan.stages}
 
 
-def slowest_path(plan: Plan, graph: Node) -> tuple[str, ...]:
-    """Return the stages of the path whose latencies add up to most."""
-    latencies_s = {option.stage: option.latency_s for option in plan.stages}
-    return max(paths(graph), key=lambda path: sum(latencies_s[name] for name in path))
-
-
 def _promises(plan: Plan, pipeline: Pipeline) -> str:
     promise, slo = plan.promise, pipeline.slo
     lines = [
-        f"latency at the {slo.quantile:g} quantile, SLO {slo.latency_s * 1e3:.0f} ms "
+        f"latency: p{100 * slo.quantile:g}, SLO {slo.latency_s * 1e3:.0f} ms "
         f"({promise.latency_model}); solved by {plan.solver}"
     ]
     if pipeline.graph is not None:
@@ -121,10 +139,10 @@ def _promises(plan: Plan, pipeline: Pipeline) -> str:
         )
     else:
         over = promise.accuracy_product / promise.accuracy_joint - 1
-        lines.append(
-            f"accuracy: measured end to end {promise.accuracy_joint:.3f}; product of the stages "
-            f"{promise.accuracy_product:.3f} is off by {over:+.1%}"
-        )
+        lines += [
+            f"accuracy: measured end to end {promise.accuracy_joint:.3f};",
+            f"the product of the stages {promise.accuracy_product:.3f} is off by {over:+.1%}",
+        ]
     return "\n".join(lines)
 
 

@@ -79,7 +79,8 @@ def explain(
     )
     if insight.outcome.plan is not None:
         out.print(plan_table(insight.outcome.plan, pipeline))
-    typer.echo(describe(insight))
+    wraps = out.console.is_terminal  # a pipe gets each finding on a line of its own
+    out.print(describe(insight), markup=False, highlight=False, soft_wrap=not wraps)
 
 
 @commands.command()

@@ -41,9 +41,27 @@ def test_a_plan_of_a_graph_shows_visits_and_marks_the_slowest_path() -> None:
     options = (option("slow"), option("fast", latency_s=0.02), option("last", latency_s=0.03))
     said = printed(plan_table(plan(stages=options), asked))
     assert "visits" in said
-    assert "│ slow │ small │ 2.5 │ 1 │ 1 │ 1 │ 10* │" in said
-    assert "│ fast │ small │ 1 │ 1 │ 1 │ 1 │ 20 │" in said
+    assert "slow small 2.5 1 1 1 10* 100 0.800" in said
+    assert "fast small 1 1 1 1 20 100 0.800" in said
     assert "* the slowest of 2 paths: slow > last" in said
+
+
+def test_a_plan_fits_into_80_columns_and_cuts_nothing_of_it() -> None:
+    names = ("locate-the-digits", "classify")
+    graph = graph_of_edges([names], list(names))
+    asked = pipeline(stages=tuple(stage(name) for name in names), graph=graph)
+    options = tuple(
+        option(name, "a-rather-long-variant-name", replicas=12, batch_size=128, capacity_rps=123456)
+        for name in names
+    )
+    table = plan_table(plan(stages=options), asked)
+    console = Console(width=80, file=io.StringIO())
+    console.print(table)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80
+    assert "\u2026" not in "".join(lines)
+    for figure in ("128", "12", "123456", "0.800", "0.640"):
+        assert any(figure in line.split() for line in lines), figure
 
 
 def test_a_load_is_told_with_what_was_lost() -> None:
