@@ -11,8 +11,7 @@ from matplotlib.ticker import NullFormatter
 from components.pages.axes import LINES, MARKERS, Ladders, drawn, legend, plain_ticks
 from components.pages.svg import COLOR, rung, to_svg
 from optimizer.forecast.backtest import Trace
-from optimizer.trade_off import cost_of
-from penstock.domain import Plan, Profile, ProfilePoint, ProfileTable
+from penstock.domain import Profile, ProfilePoint, ProfileTable
 
 MOST_STAGES = 6
 """Panels beside each other; further stages are in the tables alone."""
@@ -70,41 +69,6 @@ def backtest(trace: Trace) -> str:
         return to_svg(figure, name="backtest", title="Forecasts beside what came")
 
 
-def trade_off(front: Sequence[Plan], others: Sequence[Plan], chosen: Plan) -> str:
-    """Draw accuracy over cost: plans that nothing beats in both, others, and the chosen one."""
-    money = chosen.promise.cost_per_hour is not None
-    points = [(cost_of(plan), 100 * plan.promise.accuracy) for plan in front]
-    with drawn("front", width_in=7.5, height_in=3.8) as figure:
-        axis = figure.subplots()
-        if others:
-            axis.plot(
-                [cost_of(plan) for plan in others],
-                [100 * plan.promise.accuracy for plan in others],
-                "x",
-                color=COLOR["muted"],
-                ms=4,
-                alpha=0.6,
-                label="cheapest of other variants",
-            )
-        axis.plot(
-            *zip(*points, strict=True),
-            "o",
-            ls=LINES[1],
-            drawstyle="steps-post",
-            color=COLOR["muted"],
-            label="nothing beats it in both",
-        )
-        for plan, spot in zip(front[:MOST_VARIANTS], points, strict=False):
-            _name(axis, " + ".join(_short(o.variant) for o in plan.stages[:MOST_STAGES]), spot)
-        spot = (cost_of(chosen), 100 * chosen.promise.accuracy)
-        axis.plot(*spot, "D", ms=8, mfc="none", mew=1.8, mec=COLOR["adaptive"], label="chosen")
-        axis.margins(0.12, 0.2)
-        axis.set_xlabel(f"cost [{'per hour' if money else 'cores'}] \u2013 less is better")
-        axis.set_ylabel("accuracy [%] \u2013 more is better")
-        legend(axis)
-        return to_svg(figure, name="front", title="Accuracy against cost of the feasible plans")
-
-
 def ladders_of(table: ProfileTable, stages: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
     """Return the stages that have profiles, and the variants of each from least to most accurate.
 
@@ -141,9 +105,3 @@ def _draw_profile(
 
 def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}\u2026"
-
-
-def _name(axis: Axes, text: str, spot: tuple[float, float]) -> None:
-    axis.annotate(
-        text, spot, (4, -10), textcoords="offset points", color=COLOR["muted"], fontsize=6.5
-    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,13 +17,21 @@ MOST_TEXT = 400
 Cell = str | float
 
 
+class Change(float):
+    """A difference: shown with its sign."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows under the names of their columns; numbers stand at the right."""
+    """Rows under the names of their columns; numbers stand at the right.
+
+    ``digits`` are the decimals of each column, by its name; the others show four figures.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: Sequence[tuple[Cell, ...]]
+    digits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def shown(self) -> Sequence[tuple[Cell, ...]]:
@@ -35,21 +43,37 @@ class Table:
         """How many there are besides."""
         return len(self.rows) - len(self.shown)
 
+    def is_number(self, column: int) -> bool:
+        """Whether a column holds numbers: its name then stands at the right, too."""
+        cells = [row[column] for row in self.shown if row[column] != ""]
+        return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+
+    def text(self, cell: Cell, column: int) -> str:
+        """Return a cell as the page shows it."""
+        if isinstance(cell, str):
+            return cell[:MOST_TEXT]
+        digits = self.digits.get(self.columns[column])
+        form = ",.4g" if digits is None else f",.{digits}f"
+        if not isinstance(cell, Change):
+            return f"{cell:{form}}"
+        text = f"{round(cell, 9):+{form}}"  # what differs by rounding alone does not differ
+        return text.replace("-", "\u2212") if text.strip("+-0.") else "0"
+
 
 def write_page(title: str, lead: str, *, charts: Sequence[str], tables: Sequence[Table]) -> str:
     """Return a page as HTML; ``charts`` are SVG elements as ``svg.to_svg`` writes them."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = _figure
+    environment = make_environment(Path(__file__).parent)
     return environment.get_template("page.html.j2").render(
         title=title, lead=lead, charts=[Markup(chart) for chart in charts], tables=tables
     )
 
 
-def _figure(cell: Cell) -> str:
-    return cell[:MOST_TEXT] if isinstance(cell, str) else f"{cell:,.4g}"
+def make_environment(*folders: Path) -> Environment:
+    """Return how templates of these folders are filled in: escaped, and nothing may be missing."""
+    return Environment(
+        loader=FileSystemLoader(folders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

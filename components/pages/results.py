@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from components.pages import charts
+from components.pages.choice import Choice
+from components.pages.flow import draw_flow
+from components.pages.front import draw_front
+from components.pages.next_step import front_table, next_steps
 from components.pages.page import Cell, Table, write_page
 from optimizer.forecast.backtest import Verdict
-from optimizer.trade_off import cost_of
-from penstock.domain import Pipeline, Plan, ProfileTable
+from penstock.domain import Pipeline, ProfileTable
 
 PLAN_COLUMNS = (
     *("stage", "variant", "replicas", "batch", "cores each"),
@@ -74,20 +76,9 @@ def backtest_page(verdict: Verdict, pipeline: str) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """A plan, and what there was beside it: plans that nothing beats, and those that are beaten."""
-
-    plan: Plan
-    front: Sequence[Plan]
-    others: Sequence[Plan] = ()
-    how_sure: str = ""
-
-
 def plan_page(choice: Choice, pipeline: Pipeline) -> str:
     """Show the plan with its promises among the plans that nothing beats."""
-    plan, front = choice.plan, choice.front
-    promise = plan.promise
+    plan, promise = choice.plan, choice.plan.promise
     options: list[tuple[Cell, ...]] = [
         (
             o.stage,
@@ -111,26 +102,19 @@ def plan_page(choice: Choice, pipeline: Pipeline) -> str:
     if promise.cost_per_hour is not None:
         limit = _at_most(pipeline.max_cost_per_hour)
         promises.insert(3, ("cost [per hour]", promise.cost_per_hour, limit))
+    tables = [
+        Table(title="The plan", columns=PLAN_COLUMNS, rows=options),
+        Table(title="What it promises", columns=("", "promise", "asked"), rows=promises),
+        front_table(choice),
+        next_steps(choice),
+    ]
+    drawings = [draw_flow(plan, pipeline), draw_front(choice, pipeline) if choice.front else ""]
     return write_page(
         f"Plan of {plan.pipeline} for {plan.load_rps:g} req/s",
-        "Each point on the line is the most accurate plan that a limit on cost allows.",
-        charts=[charts.trade_off(front, choice.others, plan)] if front else [],
-        tables=[
-            Table(title="The plan", columns=PLAN_COLUMNS, rows=options),
-            Table(title="What it promises", columns=("", "promise", "asked"), rows=promises),
-            Table(
-                title="Plans that nothing beats in both",
-                columns=("variants", "cost", "accuracy [%]"),
-                rows=[
-                    (
-                        " + ".join(f"{o.variant} x{o.replicas}" for o in other.stages),
-                        cost_of(other),
-                        100 * other.promise.accuracy,
-                    )
-                    for other in front
-                ],
-            ),
-        ],
+        "What each stage runs, thick where the slowest path goes; then what could be had: each "
+        "point on a line is the most accurate plan that a limit on cost allows.",
+        charts=[one for one in drawings if one],
+        tables=[one for one in tables if one is not None],
     )
 
 

@@ -138,16 +138,16 @@ def _show(
     outcome: "Outcome", pipeline: Pipeline, profiled: ProfileTable, solver: str, page: str
 ) -> None:
     """Write the page of the plan, among the plans that nothing beats."""
-    from components.pages.results import Choice, plan_page
+    from components.pages.results import plan_page
+    from components.steps.alternatives import alternatives
     from optimizer.solvers import make_solver
-    from optimizer.trade_off import cheapest_each, trade_off
 
     assert outcome.plan is not None, "there is a plan to show"
-    asked, by = (pipeline, profiled, outcome.load_rps), make_solver(solver)
-    choice = Choice(
-        plan=outcome.plan,
-        front=trade_off(*asked, solver=by),
-        others=cheapest_each(*asked, solver=by),
+    choice = alternatives(
+        outcome.plan,
+        pipeline,
+        profiled,
+        solver=make_solver(solver),
         how_sure=outcome.explanation,
     )
     write_whole(Path(page), plan_page(choice, pipeline))
