@@ -10,10 +10,19 @@ from typing import Any
 
 from optimizer.forecast.card import LstmConfig, ModelCard
 from optimizer.forecast.score import Score
-from penstock.domain import Forecast, Load, Plan, ProfilePoint, ProfileTable
+from penstock.domain import (
+    AccuracyMode,
+    Forecast,
+    Load,
+    Objective,
+    Pipeline,
+    Plan,
+    ProfilePoint,
+    ProfileTable,
+)
 from penstock.plan_json import plan_to_json
 from profiles.table import save
-from tests.builders import option, plan, profile, promise
+from tests.builders import option, pipeline, plan, profile, promise, stage, variant
 from workflows.recording import (
     Decided,
     Durations,
@@ -143,6 +152,20 @@ def write_example(
     (folder / "forecaster").mkdir(parents=True, exist_ok=True)
     (folder / "forecaster" / "forecaster.json").write_text(model_card().to_json())
     return folder
+
+
+def document() -> Pipeline:
+    """The pipeline that the runs are of."""
+    sizes = {"batch_sizes": (1, 2, 4, 8), "cpu_cores": 0.25}
+    ladders = {"locate": ("det-s", "det-m", "det-l"), "classify": ("cls-s", "cls-m", "cls-l")}
+    return pipeline(
+        stages=tuple(
+            stage(name, variants=tuple(variant(one, **sizes) for one in variants))
+            for name, variants in ladders.items()
+        ),
+        objective=Objective(mode=AccuracyMode.JOINT),
+        max_cores=2.0,
+    )
 
 
 def profiled() -> ProfileTable:

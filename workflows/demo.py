@@ -16,10 +16,11 @@ from optimizer.plan import solve_plan
 from penstock.domain import Mode, Pipeline
 from penstock.errors import UserError
 from penstock.progress import Report, silent
+from penstock.spec import format_pipeline
 from workflows import wiring
 from workflows.calibrate import Calibration, calibrate
 from workflows.live import Run, open_stand, run_live
-from workflows.recording import write_recording
+from workflows.recording import write_recording, write_text
 
 if TYPE_CHECKING:
     from penstock.settings import Settings
@@ -74,7 +75,7 @@ def compare(
     Raises:
         PenstockError: profiles or models are missing, or a run failed.
     """
-    from workflows.report import build_report
+    from workflows.report import DOCUMENT, build_report
     from workflows.summary import write_summary
 
     if pipeline.adaptation.mode is not Mode.APPLY:
@@ -89,6 +90,7 @@ def compare(
     first = solve_plan(pipeline, stand.table, curve_rps[0], solver=solver)
     if first.plan is None:
         raise UserError(first.explanation)
+    write_text(layout.runs / DOCUMENT, format_pipeline(pipeline))
     plans = {
         "adaptive": first.plan,
         "lightest": calibration.lightest,

@@ -8,20 +8,27 @@ is missing beside the recordings (profiles, a forecaster, a plan) is a sentence 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from components import pages
+from components.pages.choice import Choice
+from components.pages.next_step import binding, front_table, next_steps, used_table
+from components.pages.page import make_environment
+from components.steps.alternatives import alternatives
+from optimizer import insight
 from optimizer.forecast.card import ModelCard
-from penstock.domain import Plan, ProfileTable
+from optimizer.solvers import make_solver
+from penstock.domain import Pipeline, Plan, ProfileTable
 from penstock.errors import PenstockError, ProfileError, SpecError
 from penstock.plan_json import plan_from_json
+from penstock.spec import read_pipeline
 from profiles import table as profile_tables
 from workflows.recording import Recording, write_text
+from workflows.series import used_plans
 from workflows.summary import (
     ADAPTIVE,
     HEAVIEST,
@@ -44,6 +51,9 @@ TITLES = {
 }
 """What the checks are called on the page."""
 
+DOCUMENT = "pipeline.yaml"
+"""The pipeline document as it was when the runs were recorded, beside them."""
+
 MACHINE_FIRST = ("processor", "cores", "memory_gib", "system", "python")
 
 
@@ -57,32 +67,40 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """All that the page is made of."""
+    """All that the page is made of.
+
+    ``document`` is the pipeline. ``choices`` are the plan among what else could be had, and the
+    plan for the highest load of the adaptive run likewise.
+    """
 
     recordings: Mapping[str, Recording]
     summary: Summary
     profiles: Part
     forecaster: Part
     plan: Part
+    document: Part
+    choices: Part
     ladders: Mapping[str, tuple[str, ...]]
 
 
-def build_report(example_dir: Path) -> Path:
+def build_report(example_dir: Path, *, pipeline: Pipeline | None = None) -> Path:
     """Write ``report.html`` of an example's runs, whole or not at all, and return its path.
+
+    ``pipeline`` stands in for the document of runs that were recorded without theirs.
 
     Raises:
         UserError: there is no adaptive run, or the folder can't be written.
         SpecError: recordings have faults; all of them, with their files and lines.
     """
-    material = gather(example_dir)
+    material = gather(example_dir, pipeline=pipeline)
     page = render(material, charts=draw(material))
     path = example_dir / "report.html"
     write_text(path, page)
     return path
 
 
-def gather(example_dir: Path) -> Material:
-    """Read all that the page is made of.
+def gather(example_dir: Path, *, pipeline: Pipeline | None = None) -> Material:
+    """Read all that the page is made of, and solve for what could be had instead of the plan.
 
     Raises:
         UserError: there is no adaptive run.
@@ -93,6 +111,7 @@ def gather(example_dir: Path) -> Material:
     if profiles.value is not None and not profiles.value.profiles:
         profiles = Part(missing="The profile table is empty.")
     plan = _part(example_dir / "plan.json", _read_plan)
+    document = _document(example_dir / "runs" / DOCUMENT, pipeline)
     return Material(
         recordings=recordings,
         summary=summarize_runs(recordings, example=example_dir.name, machine=_machine(example_dir)),
@@ -101,19 +120,15 @@ def gather(example_dir: Path) -> Material:
             example_dir / "forecaster" / "forecaster.json", lambda path: ModelCard.read(path.parent)
         ),
         plan=plan,
+        document=document,
+        choices=_choices(plan, document, profiles, recordings[ADAPTIVE]),
         ladders=_ladders(recordings, profiles.value, plan.value),
     )
 
 
 def render(material: Material, *, charts: Mapping[str, Markup]) -> str:
     """Return the page around the charts that ``draw`` has made."""
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(pages.__file__).parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = make_environment(Path(__file__).parent, Path(pages.__file__).parent)
     environment.filters.update(percent=_percent, num=_number, ms=_milliseconds)
     summary = material.summary
     return environment.get_template("report.html.j2").render(
@@ -131,6 +146,9 @@ def render(material: Material, *, charts: Mapping[str, Markup]) -> str:
         overstatements=_overstatements(material),
         forecaster=material.forecaster,
         plan=material.plan,
+        choices=material.choices,
+        shown=[_shown(choice) for choice in material.choices.value or ()],
+        explained=_explained(material.choices),
         charts=charts,
     )
 
@@ -151,7 +169,73 @@ def draw(material: Material) -> dict[str, Markup]:
         profiled = _profiled(table, material.ladders)
         drawn["profiles"] = profile_curves(table, profiled)
         drawn["ladder"] = charts.accuracy_ladder(table, profiled)
+    drawn |= _drawings(material)
     return {name: Markup(svg) for name, svg in drawn.items()}
+
+
+def _drawings(material: Material) -> dict[str, str]:
+    """Draw the plan in its pipeline, and among what could be had, where both are known."""
+    from components.pages.flow import draw_flow
+    from components.pages.front import draw_front
+
+    choices: tuple[Choice, ...] = material.choices.value or ()
+    drawn = {
+        f"front-{number}": draw_front(choice, material.document.value, name=f"front-{number}")
+        for number, choice in enumerate(choices)
+        if choice.front
+    }
+    if choices:
+        drawn["flow"] = draw_flow(choices[0].plan, material.document.value)
+    return drawn
+
+
+def _choices(plan: Part, document: Part, profiles: Part, adaptive: Recording) -> Part:
+    for part in (plan, document, profiles):
+        if part.value is None:
+            return Part(missing=part.missing)
+    solver, used = make_solver("auto"), used_plans(adaptive)
+    found = [tick.plan for tick in adaptive.ticks if tick.plan is not None]
+    plans = [plan.value, *sorted(found, key=lambda p: p.load_rps)[-1:]]
+    try:
+        choices = [
+            alternatives(one, document.value, profiles.value, solver=solver, used=used)
+            for one in plans
+        ]
+    except PenstockError as err:
+        return Part(missing=str(err))
+    return Part(value=tuple(choices))
+
+
+def _document(path: Path, pipeline: Pipeline | None) -> Part:
+    """Take the document that was recorded with the runs, else the one that was given."""
+    part = _part(path, read_pipeline)
+    return part if pipeline is None or path.exists() else Part(value=pipeline)
+
+
+def _shown(choice: Choice) -> dict[str, Any]:
+    """Return what stands around a choice's chart."""
+    return {
+        "load_rps": choice.plan.load_rps,
+        "has_front": bool(choice.front),
+        "binding": binding(choice),
+        "next": next_steps(choice),
+        "front": front_table(choice),
+        "used": used_table(choice),
+    }
+
+
+def _explained(part: Part) -> tuple[str, str]:
+    """Return what explains the plan, and the options one by one; how long it took is left out."""
+    choices: tuple[Choice, ...] = part.value or ()
+    choice = choices[0] if choices else None
+    if choice is None or choice.insight is None:
+        return "", ""
+    outcome = choice.insight.outcome
+    solution = outcome.solution
+    sure = f"{solution.status.value}, by {solution.solver}" if outcome.plan else outcome.explanation
+    known = replace(choice.insight, outcome=replace(outcome, explanation=sure))
+    first, *rest = insight.describe(known).partition("\nstage ")
+    return first, "".join(rest).strip()
 
 
 def _profiled(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise
 
 import numpy as np
 
-from penstock.domain import Mode
+from components.pages.choice import Used
+from penstock.domain import Mode, Plan
 from workflows.recording import Recording, Request, Sample, Tick
 from workflows.summary import accuracy, attainment, quantile
 
@@ -80,6 +81,37 @@ def running_capacity(recording: Recording) -> list[tuple[float, float]]:
             capacity_rps = tick.plan.promise.capacity_rps
         found.append((tick.time_s, capacity_rps))
     return found
+
+
+def used_plans(recording: Recording) -> tuple[Used, ...]:
+    """Return the plans that ran, the longest first, each with its share of the run's time.
+
+    What ran is read off the samples; which plan that was, off the ticks: plans of equal variants,
+    replicas and cores are one here. Between two plans, in a switch, there is none.
+    """
+    made = [plan for tick in recording.ticks for plan in (tick.plan, tick.target) if plan]
+    timeline, end_s = recording.timeline, recording.info.duration_s
+    starts = [0.0, *(min(max(s.time_s, 0.0), end_s) for s in timeline[1:]), end_s]
+    seconds: dict[tuple[str, ...], float] = {}
+    for sample, (start, stop) in zip(timeline, pairwise(starts), strict=False):
+        key = _ran(sample)
+        seconds[key] = seconds.get(key, 0.0) + stop - start
+    found = []
+    for key, length_s in sorted(seconds.items(), key=lambda item: (-item[1], item[0])):
+        plans = [plan for plan in made if _wanted(plan) == key]
+        if plans and length_s > 0:
+            loads = [plan.load_rps for plan in plans]
+            span = (min(loads), max(loads))
+            found.append(Used(plan=plans[-1], share=length_s / end_s, loads_rps=span))
+    return tuple(found)
+
+
+def _ran(sample: Sample) -> tuple[str, ...]:
+    return tuple(sorted(f"{n} {s.variant} {s.replicas}" for n, s in sample.stages.items()))
+
+
+def _wanted(plan: Plan) -> tuple[str, ...]:
+    return tuple(sorted(f"{o.stage} {o.variant} {o.replicas}" for o in plan.stages))
 
 
 def _carried_out(tick: Tick) -> bool:

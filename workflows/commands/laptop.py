@@ -46,10 +46,10 @@ def report(spec: Spec, root: Root = None) -> None:
     from workflows.report import build_report
     from workflows.summary import write_summary
 
-    _, layout, _ = opened(spec, root)
+    pipeline, layout, _ = opened(spec, root)
     layout.needed("runs")
     write_summary(layout.root)
-    out.print(f"report: {build_report(layout.root)}")
+    out.print(f"report: {build_report(layout.root, pipeline=pipeline)}")
 
 
 @commands.command()

@@ -22,8 +22,8 @@ from tests.recordings import (
     tick,
 )
 from workflows import charts
-from workflows.recording import Decided, Outcome
-from workflows.series import by_second, running_capacity, spans_of
+from workflows.recording import Decided, Outcome, Sample
+from workflows.series import by_second, running_capacity, spans_of, used_plans
 from workflows.summary import summarize_run
 
 LADDERS = {"locate": ("det-s", "det-m", "det-l"), "classify": ("cls-s", "cls-m", "cls-l")}
@@ -178,6 +178,32 @@ def test_only_a_move_that_went_well_changes_the_capacity(fields, capacity_rps):
     move = Decided(kind="move", reason="more load")
     moved = tick(time_s=2.0, plan=found("det-l", 9.0), decision=move, **fields)
     assert capacities(before, moved) == [7.0, capacity_rps]
+
+
+def seen(variant: str, *, time_s: float, replicas: int = 1) -> Sample:
+    return sample(time_s, variant, replicas=replicas)
+
+
+def test_what_ran_is_told_with_its_share_of_the_time_and_its_loads():
+    plans = [
+        plan(load_rps=load_rps, stages=(option("locate", name),))
+        for load_rps, name in ((5.0, "det-s"), (20.0, "det-l"), (7.0, "det-s"))
+    ]
+    ticks = [tick(plan=one) for one in plans[:2]] + [tick(plan=None, target=plans[2])]
+    timeline = [seen("det-s", time_s=-1.0), seen("det-l", time_s=6.0)]
+    timeline += [seen("det-m", time_s=8.0), seen("det-s", time_s=9.0)]
+    found = used_plans(recording(ticks=tuple(ticks), timeline=tuple(timeline)))
+    assert [(one.plan.variants, one.share, one.loads_rps) for one in found] == [
+        (("det-s",), pytest.approx(0.7), (5.0, 7.0)),
+        (("det-l",), pytest.approx(0.2), (20.0, 20.0)),
+    ]
+
+
+def test_a_plan_with_other_replicas_is_another_and_a_run_without_samples_used_none():
+    ticks = (tick(plan=plan(stages=(option("locate", "det-s"),))),)
+    timeline = (seen("det-s", time_s=0.0, replicas=2),)
+    assert used_plans(recording(ticks=ticks, timeline=timeline)) == ()
+    assert used_plans(recording(ticks=ticks, timeline=())) == ()
 
 
 def test_a_stage_that_never_ran_has_no_band():

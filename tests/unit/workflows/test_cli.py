@@ -184,6 +184,10 @@ def test_a_report_is_made_of_recorded_runs(run, spec: Path, tmp_path: Path) -> N
     assert "report.html" in said
     summary = json.loads((tmp_path / "out/digits/summary.json").read_text())
     assert set(summary["runs"]) == {"adaptive", "lightest", "heaviest"}
+    page = (tmp_path / "out/digits/report.html").read_text()
+    assert (
+        "the plan is not one of this document" in page
+    )  # the one that was named, for want of theirs
 
 
 def test_compiling_writes_both_workflows(run, spec: Path, tmp_path: Path) -> None:

@@ -14,14 +14,16 @@ import pytest
 from markupsafe import Markup
 
 from penstock.errors import UserError
+from penstock.spec import format_pipeline
 from profiles.table import save
-from tests.recordings import profiled, simulated, tick, write_example
+from tests.recordings import document, profiled, simulated, tick, write_example
 from workflows.recording import Decided, format_json, write_recording
-from workflows.report import build_report, gather, render
-from workflows.summary import summarize, write_summary
+from workflows.report import DOCUMENT, build_report, gather, render
+from workflows.summary import read_runs, summarize, write_summary
 
 VOID = {"meta", "br", "link", "img", "hr"}
 SECTIONS = {"verdict", "story", "beside", "decisions", "profiles", "joint", "forecaster", "plan"}
+SECTIONS |= {"alternatives", "explain"}
 
 
 class Structure(HTMLParser):
@@ -72,7 +74,9 @@ def text_of(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory) -> Path:
-    return write_example(tmp_path_factory.mktemp("out") / "digits")
+    folder = write_example(tmp_path_factory.mktemp("out") / "digits")
+    (folder / "runs" / DOCUMENT).write_text(format_pipeline(document()))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +108,7 @@ def test_every_colour_of_a_chart_is_defined_for_light_dark_and_paper(page):
 
 
 def test_every_decision_stands_there_with_its_reason(page, example):
-    ticks = gather(example).recordings["adaptive"].ticks
+    ticks = read_runs(example)["adaptive"].ticks
     assert page.count("<details>") == len(ticks)
     text = parsed(page).text
     assert all(t.decision.reason in text and f"tick {t.id}" in text for t in ticks)
@@ -127,6 +131,20 @@ def test_profiles_scores_and_the_plan_are_shown(page):
     assert "the product overstates by 12.4 %" in text
     assert "9000 windows of the generated load" in text
     assert "promised for 18.0 req/s" in text
+
+
+def test_what_could_be_had_and_why_is_shown_for_both_loads(page, example):
+    text = parsed(page).text
+    heaviest = max(t.plan.load_rps for t in read_runs(example)["adaptive"].ticks)
+    for load_rps, words in ((18.0, "which was planned for"), (heaviest, "the highest load that")):
+        assert f"For {load_rps:.1f} req/s, {words}" in text
+    for words in (
+        *("the runner-up", "one point more of accuracy", "Limits that bind:"),
+        *("What the run used", "1 visit a request", "stage classify: "),
+    ):
+        assert words in text
+    assert text.count("nothing beats it within 500 ms") == 2
+    assert "proven by" not in text  # that would tell the seconds, which differ each time
 
 
 def test_the_same_recordings_give_the_same_bytes(page, example):
@@ -194,11 +212,43 @@ def test_the_machine_is_the_one_that_wrote_the_summary(tmp_path):
     assert "Abacus 9" in text_of(folder)
 
 
-def test_variants_stand_from_light_to_heavy(example):
-    assert gather(example).ladders == {
+def test_variants_stand_from_light_to_heavy(tmp_path):
+    assert gather(write_example(tmp_path / "digits")).ladders == {
         "locate": ("det-s", "det-m", "det-l"),
         "classify": ("cls-s", "cls-m", "cls-l"),
     }
+
+
+def test_runs_without_their_document_take_the_one_that_is_given(tmp_path):
+    folder = write_example(tmp_path / "digits")
+    assert "There is no runs/pipeline.yaml here." in text_of(folder)
+    given = replace(document(), name="other")  # which is refused before anything is solved
+    found = gather(folder, pipeline=given)
+    assert found.document.value == given
+    assert "the document is of 'other'" in found.choices.missing
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind: Nonsense", "pipeline.yaml can't be shown"),
+        (format_pipeline(replace(document(), name="other")), "not one of this document"),
+        (format_pipeline(document()).replace("det-l", "det-x"), "not one of this document"),
+    ],
+)
+def test_a_document_that_does_not_fit_is_told_in_its_sections(tmp_path, text, words):
+    folder = write_example(tmp_path / "digits")
+    (folder / "runs" / DOCUMENT).write_text(text)
+    assert text_of(folder).count(words) == 3
+
+
+def test_without_profiles_what_could_be_had_is_left_out_with_a_word(tmp_path):
+    folder = write_example(tmp_path / "digits")
+    (folder / "runs" / DOCUMENT).write_text(format_pipeline(document()))
+    (folder / "profiles" / "profiles.json").unlink()
+    text = text_of(folder)
+    assert text.count("There is no profiles/profiles.json here.") >= 4
+    assert "What the next step costs" not in text
 
 
 def test_a_folder_without_runs_leaves_no_page(tmp_path):
