@@ -15,10 +15,17 @@ from optimizer.latency import find_point
 from optimizer.options import Need, StageOptions, exceeds, falls_short, stage_options
 from penstock.domain import AccuracyMode
 from penstock.errors import DomainError, ProfileError
-from penstock.graph import paths
+from penstock.graph import is_chain, paths
 
 if TYPE_CHECKING:
     from penstock.domain import Node, Objective, Option, Pipeline, ProfileTable, Slo
+
+
+UNMEASURED = (
+    "a graph is not measured end to end: use another objective.mode, with a vote table where an "
+    "Ensemble was measured, or write joint_accuracy into the profiles"
+)
+"""What to do about a joint accuracy that the profiler cannot know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,15 +190,23 @@ def require_profiles(pipeline: Pipeline, table: ProfileTable) -> None:
     Raises:
         ProfileError: something has not; the message lists all of it by its path in the spec.
     """
-    missing = [*_missing_points(pipeline, table)]
-    if pipeline.objective.mode is AccuracyMode.JOINT:
-        missing += _missing_combinations(pipeline, table)
+    points = [*_missing_points(pipeline, table)]
+    is_joint = pipeline.objective.mode is AccuracyMode.JOINT
+    combinations = _missing_combinations(pipeline, table) if is_joint else []
+    missing = points + combinations
     if missing:
         lines = [f"pipeline {pipeline.name!r}: {len(missing)} missing from the profiles"]
         lines += [f"  {line}" for line in missing]
-        raise ProfileError(
-            "\n".join([*lines, "run `penstock profile` on the spec to measure them"])
-        )
+        if points or _is_measured_whole(pipeline):
+            lines.append("run `penstock profile` on the spec to measure them")
+        if combinations and not _is_measured_whole(pipeline):
+            lines.append(UNMEASURED)
+        raise ProfileError("\n".join(lines))
+
+
+def _is_measured_whole(pipeline: Pipeline) -> bool:
+    """Whether the profiler can measure combinations of variants end to end."""
+    return is_chain(pipeline.shape, [stage.name for stage in pipeline.stages])
 
 
 def _missing_points(pipeline: Pipeline, table: ProfileTable) -> Iterator[str]:

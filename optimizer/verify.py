@@ -271,7 +271,7 @@ def _accuracy(
             if joint is None:
                 raise ProfileError(
                     f"no joint accuracy of {'+'.join(plan.variants)} is known; "
-                    "run `penstock profile` on the spec to measure it"
+                    "`penstock profile` measures it where the pipeline is a Sequence"
                 )
             return joint
 

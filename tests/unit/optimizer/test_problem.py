@@ -10,6 +10,7 @@ from optimizer.options import exceeds
 from optimizer.problem import Problem, build_problem
 from penstock.domain import AccuracyMode, Adaptation, Objective, Pipeline, ProfileTable, Slo
 from penstock.errors import DomainError, ProfileError
+from penstock.graph import Node, NodeKind, Step
 from tests.builders import pipeline, point, profile, profile_table, stage, variant
 from tests.problems import options, problem
 
@@ -147,6 +148,18 @@ def test_joint_mode_names_the_combinations_that_were_not_measured() -> None:
 
     assert "3 missing" in str(caught.value)
     assert "no measured accuracy of large+small" in str(caught.value)
+
+
+def test_what_a_graph_lacks_is_not_said_to_be_measurable() -> None:
+    both = Node(name="", kind=NodeKind.ENSEMBLE, steps=(Step(to="locate"), Step(to="classify")))
+    asked = pipeline(objective=Objective(mode=AccuracyMode.JOINT), graph=both)
+
+    with pytest.raises(ProfileError) as caught:
+        build_problem(asked, profile_table(asked), 1.0)
+
+    assert "4 missing" in str(caught.value)
+    assert "penstock profile" not in str(caught.value)
+    assert "a graph is not measured end to end: use another objective.mode" in str(caught.value)
 
 
 @pytest.mark.parametrize("load_rps", [-1.0, math.nan, math.inf])
