@@ -10,6 +10,7 @@ def profile_variant(
     spec: str,
     stage: str,
     variant: str,
+    cpu: str,
     trained: dsl.Input[dsl.Artifact],
     catalog: dsl.Input[dsl.Artifact],
     profile: dsl.Output[dsl.Artifact],
@@ -22,6 +23,7 @@ def profile_variant(
         spec: Pipeline document, as YAML text.
         stage: Name of the stage.
         variant: Name of the stage's variant.
+        cpu: CPU that one replica gets, as Kubernetes writes it; one of the variant's allocations.
         trained: What train_models made; its dataset is what is asked and scored.
         catalog: What upload_models wrote.
         profile: JSON file with the variant's profile.
@@ -39,6 +41,7 @@ def profile_variant(
             variant=variant,
             out=profile.path,
             page=curves.path,
+            cpu=cpu,
         ),
         metrics,
     )

@@ -1,4 +1,4 @@
-"""Which CPU cores this process may use."""
+"""Which CPU cores this process may use, and how many others are given."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def usable_cores() -> tuple[int, ...]:
 def count_cores() -> int:
     """Return how many cores there are to use, at least 1."""
     return len(usable_cores()) or os.cpu_count() or 1
+
+
+def millicores(cores: float) -> str:
+    """Return cores as Kubernetes writes parts of them: in thousandths."""
+    return f"{round(cores * 1000)}m"

@@ -1,10 +1,10 @@
 """Profiling from end to end: a variant, and a pipeline with all its variants, within a time budget.
 
 First the accuracies (each variant started once, unbounded in CPU, because accuracy does not depend
-on it), then the latencies (each variant started with its CPU share, pinned to one core, the client
-kept off it). What was finished is kept in a work folder under a name that says what it depends on:
-model, requests, settings, hardware and runtime. A run that was stopped goes on where it was, and a
-run with nothing changed measures nothing.
+on it), then the latencies (each variant started with each of its CPU shares, pinned to as many
+cores as it can use, the client kept off them). What was finished is kept in a work folder under a
+name that says what it depends on: model, requests, settings, hardware and runtime. A run that was
+stopped goes on where it was, and a run with nothing changed measures nothing.
 """
 
 from __future__ import annotations
@@ -36,13 +36,22 @@ from profiles.accuracy import (
     measure_accuracies,
     measure_stages,
 )
+from profiles.allocations import allocations, joined, joined_by_variant
 from profiles.fit import fill, point_of
 from profiles.kept import Kept, fingerprint, folder_digest, requests_digest
 from profiles.measure import MeasureProgress, OnProgress, Samples, measure
 from profiles.neighbours import busy_neighbours
 from profiles.probe import Connections, HttpProbe
 from profiles.provenance import METHOD, hardware, how_measured, runtime
-from profiles.settings import ACCURACY_BATCH, ProfilerSettings, Tasks, require_complete
+from profiles.settings import (
+    ACCURACY_BATCH,
+    ProfilerSettings,
+    Tasks,
+    require_complete,
+    spread,
+    too_large,
+    within,
+)
 from profiles.subject import MODEL, SubjectProbe, off_core, running
 
 __all__ = [
@@ -52,11 +61,6 @@ __all__ = [
     "profile_pipeline",
     "profile_variant",
 ]
-
-OVERHEAD_S = 4.0
-"""What a variant costs beside measuring: start, changes of the batch limit, warming up, stop."""
-
-LEAST_MEASURING_S = 0.5
 
 STEP = "profile"
 
@@ -72,22 +76,29 @@ def profile_variant(
 ) -> Profile:
     """Profile one variant: its accuracy on the task, its latency and throughput on its requests.
 
+    Latency and throughput are measured on each CPU allocation that it may be given.
+
     Raises:
-        ProfileError: the model's folder or the requests are missing, the predictor can't run the
-            model, or it refused a request.
+        ProfileError: the model's folder, the requests or the cores are missing, the predictor can't
+            run the model, or it refused a request.
         NotReadyError: the predictor did not become ready.
         UnreachableError: the predictor stopped answering.
     """
     what = f"{stage}/{variant.name}"
-    steps = _Steps(report, total=2)
+    if faults := too_large(stage, variant):
+        raise ProfileError("; ".join(faults))
+    each = allocations(variant)
+    steps = _Steps(report, total=1 + len(each))
     with _opener({(stage, variant.name): model_dir}, settings)(stage, variant.name) as ask:
         answers = ask(bodies_of(task))
     accuracy = accuracy_of(answers, task, what=what)
     steps.finish(f"{what}: accuracy {accuracy:.3f}")
-    subject = _Subject(stage, variant, model_dir, task, accuracy)
-    profile = _measured(subject, settings, steps.samples_of(what))
-    steps.finish(f"{what}: measured")
-    return profile
+    profiles = []
+    for one in each:
+        subject = _Subject(stage, one, model_dir, task, accuracy)
+        profiles.append(_measured(subject, settings, steps.samples_of(subject.name)))
+        steps.finish(f"{subject.name}: measured")
+    return joined(profiles)
 
 
 def joint_accuracies(
@@ -143,25 +154,25 @@ def profile_pipeline(
     require_complete(pipeline, models, tasks, stages=[s.name for s in pipeline.stages])
     began_s = time.monotonic()
     kept = Kept(work)
-    count = sum(len(stage.variants) for stage in pipeline.stages)
-    steps = _Steps(report, total=2 * count)
+    every = [(stage.name, variant) for stage in pipeline.stages for variant in stage.variants]
+    measured = [(stage, one) for stage, variant in every for one in allocations(variant)]
+    steps = _Steps(report, total=len(every) + len(measured))
     accuracies = _accuracies(pipeline, models, tasks, settings, (kept, steps))
     profiles: list[Profile] = []
-    for stage in pipeline.stages:
-        for variant in stage.variants:
-            key = (stage.name, variant.name)
-            left_s = settings.budget_s - (time.monotonic() - began_s)
-            timed = within(settings, left_s / (count - len(profiles)))
-            subject = _Subject(
-                stage.name, variant, models[key], tasks.stages[stage.name], accuracies.stages[key]
-            )
-            profiles.append(_profile(subject, settings, timed, kept, steps))
-            steps.finish(f"{subject.name}: measured")
-    return ProfileTable(profiles=tuple(profiles), joint_accuracy=accuracies.joint)
+    for stage, variant in measured:
+        key = (stage, variant.name)
+        left_s = settings.budget_s - (time.monotonic() - began_s)
+        timed = within(settings, left_s / (len(measured) - len(profiles)))
+        subject = _Subject(stage, variant, models[key], tasks.stages[stage], accuracies.stages[key])
+        profiles.append(_profile(subject, settings, timed, kept, steps))
+        steps.finish(f"{subject.name}: measured")
+    return ProfileTable(profiles=joined_by_variant(profiles), joint_accuracy=accuracies.joint)
 
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
+    """A variant on one CPU allocation."""
+
     stage: str
     variant: Variant
     model_dir: Path
@@ -170,7 +181,7 @@ class _Subject:
 
     @property
     def name(self) -> str:
-        return f"{self.stage}/{self.variant.name}"
+        return f"{self.stage}/{self.variant.name} on {self.variant.cpu_cores:g} cores"
 
 
 class _Steps:
@@ -256,13 +267,14 @@ def _profile(
 ) -> Profile:
     """Return a variant's kept profile, or measure it in the time that is left."""
     variant = subject.variant
+    affinity = settings.affinity(variant.cpu_cores)
     # What the clock made of the budget is no setting: it must not hide what was finished.
     mark = fingerprint(
         folder_digest(subject.model_dir),
         requests_digest(subject.task.requests),
         (variant.batch_sizes, variant.cpu_cores),
         (settings.plan, settings.budget_s, settings.max_points),
-        (settings.server_command, settings.cpu_affinity, settings.pace, settings.neighbours),
+        (settings.server_command, affinity, settings.pace, settings.neighbours),
         (METHOD, hardware(), runtime()),
     )
     found = kept.profile(subject.stage, variant.name, mark)
@@ -276,11 +288,12 @@ def _measured(subject: _Subject, settings: ProfilerSettings, on_progress: OnProg
     """Measure latency and throughput."""
     variant = subject.variant
     sizes = spread(variant.batch_sizes, settings.max_points)
+    affinity = settings.affinity(variant.cpu_cores)
     with (
         running(subject.model_dir, settings.paced(variant.cpu_cores)) as server,
         HttpProbe(server.url, MODEL, bodies_of(subject.task)) as probe,
-        busy_neighbours(settings.cpu_affinity if settings.neighbours else ""),
-        off_core(settings.cpu_affinity),
+        busy_neighbours(affinity if settings.neighbours else ""),
+        off_core(affinity),
     ):
         samples = measure(
             SubjectProbe(server, probe), sizes, settings.plan, on_progress=on_progress
@@ -300,26 +313,19 @@ def _measured(subject: _Subject, settings: ProfilerSettings, on_progress: OnProg
     )
 
 
-def spread(batch_sizes: Sequence[int], most: int) -> tuple[int, ...]:
-    """Return at most that many of the batch sizes, evenly spread, smallest and largest included."""
-    if len(batch_sizes) <= max(2, most):
-        return tuple(batch_sizes)
-    last, steps = len(batch_sizes) - 1, max(2, most) - 1
-    return tuple(batch_sizes[round(i * last / steps)] for i in range(steps + 1))
-
-
 def _provenance(
     subject: _Subject,
     settings: ProfilerSettings,
     samples: Sequence[Samples],
     points: Sequence[ProfilePoint],
 ) -> Mapping[str, str]:
+    cores = subject.variant.cpu_cores
     return {
         "artifact_digest": folder_digest(subject.model_dir),
         "hardware": hardware(),
         "runtime": runtime(),
         "measured_at": settings.measured_at,
-        "cpu": f"share {subject.variant.cpu_cores:g}, pinned to {settings.cpu_affinity or 'none'}",
+        "cpu": f"share {cores:g}, pinned to {settings.affinity(cores) or 'none'}",
         **how_measured(samples, points),
     }
 
@@ -345,13 +351,6 @@ def _opener(models: Mapping[tuple[str, str], Path], settings: ProfilerSettings) 
             yield ask
 
     return open_variant
-
-
-def within(settings: ProfilerSettings, share_s: float) -> ProfilerSettings:
-    """Return settings that measure a variant in its share [s] of the whole time, about."""
-    measuring_s = max(LEAST_MEASURING_S, share_s - OVERHEAD_S)
-    budget_s = min(settings.plan.budget_s, measuring_s)
-    return replace(settings, plan=replace(settings.plan, budget_s=budget_s))
 
 
 def _task_digest(task: Task) -> tuple[str, str]:

@@ -184,14 +184,20 @@ def last_core() -> str:
     return str(cores[-1]) if len(cores) > 1 else ""
 
 
+def last_cores(count: int) -> str:
+    """Return the last cores this process may use, for ``cpu_affinity``; empty for all there are."""
+    cores = usable_cores()
+    return ",".join(map(str, cores[-count:])) if len(cores) > count else ""
+
+
 @contextmanager
 def off_core(affinity: str) -> Iterator[None]:
-    """Keep this thread off a predictor's core for a while, if there is another one."""
-    if not affinity.isdigit() or not hasattr(os, "sched_setaffinity"):
+    """Keep this thread off a predictor's cores (``1``, ``2,3``), if there is another one."""
+    if not affinity or not hasattr(os, "sched_setaffinity"):
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, before - {int(affinity)} or before)
+    os.sched_setaffinity(0, before - {int(core) for core in affinity.split(",")} or before)
     try:
         yield
     finally:

@@ -37,6 +37,7 @@ from components.render_manifests import render_manifests
 from components.train_forecaster import train_forecaster
 from components.train_models import train_models
 from components.upload_models import upload_models
+from penstock.cores import millicores
 from penstock.domain import Pipeline
 from penstock.spec import format_pipeline, read_pipeline
 from workflows.parameters import Build, Parameters
@@ -83,8 +84,8 @@ def make_bootstrap(
 ) -> Callable[..., Any]:
     """Return the kfp pipeline that takes ``pipeline`` from training code to manifests.
 
-    Its variants are fixed here, one measuring task for each; the document that a run gets as
-    ``spec`` may differ in everything else.
+    Its variants and their CPU allocations are fixed here, one measuring task for each; the document
+    that a run gets as ``spec`` may differ in everything else.
     """
     variants = _variants(pipeline)
     steps = _Steps(build, s3=defaults.store.startswith("s3://"))
@@ -245,7 +246,7 @@ class _Steps:
                 catalog: What upload_models wrote.
             """
             task = profile_variant(
-                spec=spec, stage=stage, variant=variant, trained=trained, catalog=catalog
+                spec=spec, stage=stage, variant=variant, cpu=cpu, trained=trained, catalog=catalog
             )
             self.stored(task, "profile variant")
             task.set_cpu_request(cpu).set_cpu_limit(cpu)
@@ -313,16 +314,20 @@ def _end_with_parent() -> None:
 
 
 def _variants(pipeline: Pipeline) -> list[dict[str, str]]:
-    """Return the items of the measuring loop, CPU and memory as Kubernetes writes them."""
+    """Return the items of the measuring loop, CPU and memory as Kubernetes writes them.
+
+    There is one for each CPU allocation, so that its limit is the pod's.
+    """
     return [
         {
             "stage": stage.name,
             "variant": variant.name,
-            "cpu": f"{round(variant.cpu_cores * 1000)}m",
+            "cpu": millicores(cores),
             "memory": f"{variant.memory_mib + CLIENT_MEMORY_MIB}Mi",
         }
         for stage in pipeline.stages
         for variant in stage.variants
+        for cores in variant.cpu_allocations
     ]
 
 

@@ -94,7 +94,9 @@ def _draw_profile(
     ):
         points: list[ProfilePoint] = list(group)
         batches = [p.batch_size for p in points]
-        name = _short(profile.variant) if cores == by_cpu[0].cpu_cores else "_"
+        name = _short(profile.variant)
+        if len({p.cpu_cores for p in by_cpu}) > 1:
+            name += f", {cores:g} cores"
         high = [p.latency_at(0.99) for p in points]
         latency.plot(batches, high, marker, ls=line, color=colour, ms=4.5, label=name)
         middle = [p.latency_at(0.5) for p in points]

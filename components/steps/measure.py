@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from components.steps.models import fetched_models
 from penstock import progress
+from penstock.cores import millicores
 from penstock.dataset import read_dataset
-from penstock.domain import Pipeline, ProfileTable
+from penstock.domain import Pipeline, ProfileTable, Variant
 from penstock.errors import UserError
 from penstock.files import write_whole
 from penstock.progress import Progress
@@ -33,9 +34,18 @@ PIPELINE_S = 600.0
 
 
 def profile_variant(
-    spec: str, catalog: str, dataset: str, stage: str, variant: str, out: str, page: str = ""
+    spec: str,
+    catalog: str,
+    dataset: str,
+    stage: str,
+    variant: str,
+    out: str,
+    page: str = "",
+    cpu: str = "",
 ) -> dict[str, float]:
     """Measure one variant, fetched from the store, on the predictor server.
+
+    ``cpu`` is the CPU allocation to measure it on, as Kubernetes writes it; empty for each.
 
     Returns:
         Its accuracy (share), its highest throughput [req/s], and the p99 latency [s] of its
@@ -45,10 +55,11 @@ def profile_variant(
     from profiles.profiler import profile_variant as profile
 
     pipeline = parse_pipeline(spec)
+    measured_on = _on_cpu(pipeline.stage(stage).variant(variant), cpu)
     task = _tasks(pipeline, Path(dataset)).stages[stage]
     with fetched_models(pipeline, Path(catalog), [(stage, variant)]) as folders:
         measured = profile(
-            pipeline.stage(stage).variant(variant),
+            measured_on,
             folders[stage, variant],
             task,
             stage=stage,
@@ -76,10 +87,12 @@ def assemble_profiles(
         overstates the measured one at most (share).
     """
     from profiles import table
+    from profiles.allocations import joined_by_variant
     from profiles.profiler import joint_accuracies
 
     pipeline = parse_pipeline(spec)
-    merged = table.merge([table.load(Path(part)) for part in parts])
+    profiles = [one for part in parts for one in table.load(Path(part)).profiles]
+    merged = joined_by_variant(profiles)
     tasks = _tasks(pipeline, Path(dataset))
     every = [(s.name, v.name) for s in pipeline.stages for v in s.variants]
     with fetched_models(pipeline, Path(catalog), every) as folders:
@@ -90,7 +103,7 @@ def assemble_profiles(
             settings=_profiler_settings(),
             report=_named("end-to-end accuracy"),
         )
-    whole = ProfileTable(profiles=merged.profiles, joint_accuracy=joint)
+    whole = ProfileTable(profiles=merged, joint_accuracy=joint)
     table.save(whole, Path(out))
     _show(whole, pipeline, f"Profiles of {pipeline.name}", page)
     return _accuracy_figures(whole, pipeline)
@@ -120,6 +133,20 @@ def profile_pipeline(
         )
     table.save(whole, Path(out))
     return _accuracy_figures(whole, pipeline)
+
+
+def _on_cpu(variant: Variant, cpu: str) -> Variant:
+    from profiles.allocations import only
+
+    if not cpu:
+        return variant
+    named = {millicores(cores): cores for cores in variant.cpu_allocations}
+    if cpu not in named:
+        raise UserError(
+            f"variant {variant.name!r} is never given {cpu} CPU, only {', '.join(named)}: compile "
+            "the pipeline anew from the document"
+        )
+    return only(variant, named[cpu])
 
 
 def _accuracy_figures(whole: ProfileTable, pipeline: Pipeline) -> dict[str, float]:

@@ -125,7 +125,7 @@ class TestTheRealPredictor:
     def test_is_profiled_from_outside(self, tmp_path):
         seen = []
         profile = profile_variant(
-            variant("one", batch_sizes=(1, 2, 3, 4), cpu_cores=0.5),
+            variant("one", batch_sizes=(1, 2, 3, 4), cpu_cores=0.5, cpu_choices=(0.25,)),
             adder(tmp_path / "m", 1),
             adds(1),
             stage="first",
@@ -133,9 +133,11 @@ class TestTheRealPredictor:
             report=seen.append,
         )
         assert profile.accuracy == 1.0
-        assert [p.batch_size for p in profile.points] == [1, 2, 3, 4]
-        assert [p.samples >= 3 for p in profile.points] == [True, False, True, True]
-        assert {p.cpu_cores for p in profile.points} == {0.5}
+        assert [(p.cpu_cores, p.batch_size) for p in profile.points] == [
+            (cores, b) for cores in (0.25, 0.5) for b in (1, 2, 3, 4)
+        ]
+        assert [p.samples >= 3 for p in profile.points] == [True, False, True, True] * 2
+        assert profile.provenance["cpu"].startswith("0.25 cores: share 0.25, pinned to")
         assert profile.provenance["measured_at"] == "2026-11-20"
         assert profile.provenance["fitted_batch_sizes"] == "2"
         assert [p.done for p in seen] == sorted(p.done for p in seen)

@@ -134,6 +134,7 @@ def test_profiling_hands_over_paths_and_names(steps: ModuleType, tmp_path: Path)
         spec="s",
         stage="locate",
         variant="small",
+        cpu="250m",
         trained=dsl.Artifact(uri=str(tmp_path / "trained")),
         catalog=dsl.Artifact(uri=str(tmp_path / "catalog")),
         profile=dsl.Artifact(uri=str(tmp_path / "profile")),
@@ -148,6 +149,7 @@ def test_profiling_hands_over_paths_and_names(steps: ModuleType, tmp_path: Path)
         "variant": "small",
         "out": str(tmp_path / "profile"),
         "page": str(tmp_path / "curves"),
+        "cpu": "250m",
     }
 
 

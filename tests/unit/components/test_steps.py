@@ -124,6 +124,11 @@ def test_a_task_that_nobody_scores_is_refused(
         steps.profile_variant(SPEC, str(catalog), str(tmp_path), "locate", "small", "unused")
 
 
+def test_cpu_that_a_variant_is_never_given_is_refused() -> None:
+    with pytest.raises(UserError, match=r"never given 125m CPU, only 1000m: compile the pipeline"):
+        steps.profile_variant(SPEC, "-", "-", "locate", "small", "-", cpu="125m")
+
+
 def test_json_is_written_whole_or_not_at_all(catalog: Path) -> None:
     assert [p.name for p in catalog.parent.glob(".*partial")] == []
     assert json.loads(catalog.read_text())["store"]

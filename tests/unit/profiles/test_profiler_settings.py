@@ -11,9 +11,16 @@ from penstock.graph import Node, NodeKind, Step
 from profiles import provenance
 from profiles.accuracy import Task
 from profiles.measure import Samples, Stop
-from profiles.profiler import LEAST_MEASURING_S, joint_accuracies, spread, within
+from profiles.profiler import joint_accuracies
 from profiles.scoring import Score
-from profiles.settings import ProfilerSettings, Tasks, require_complete
+from profiles.settings import (
+    LEAST_MEASURING_S,
+    ProfilerSettings,
+    Tasks,
+    require_complete,
+    spread,
+    within,
+)
 from tests.builders import pipeline, point
 
 TASK = Task(

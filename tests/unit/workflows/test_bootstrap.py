@@ -199,3 +199,13 @@ def test_the_pipeline_gives_every_result() -> None:
 def test_a_load_that_is_no_rate_is_refused(load_rps: float) -> None:
     with pytest.raises(DomainError, match="load_rps must be finite"):
         Parameters(load_rps=load_rps)
+
+
+def test_every_cpu_allocation_is_measured_under_its_own_limit() -> None:
+    choosy = variant("small", cpu_cores=0.5, cpu_choices=(0.25, 1.0))
+    found = items(compiled(pipeline(stages=(stage("locate", variants=(choosy,)),))))
+    assert [(one["variant"], one["cpu"]) for one in found] == [
+        ("small", "250m"),
+        ("small", "500m"),
+        ("small", "1000m"),
+    ]
