@@ -9,15 +9,24 @@ collected before anything is raised.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
+from penstock.document import (
+    API_VERSION,
+    Document,
+    Name,
+    NotNegative,
+    Positive,
+    load_mapping,
+    read_text,
+    shape_faults,
+)
 from penstock.domain import (
     AccuracyMode,
     Adaptation,
@@ -33,31 +42,17 @@ from penstock.domain import (
 )
 from penstock.errors import DomainError, SpecError
 from penstock.graph_document import GraphDocument, graph_document, graph_sense, to_graph
-from penstock.strict_yaml import StrictLoader
 
-API_VERSION = "penstock.dev/v1"
-MAX_BYTES = 1_000_000
-"""A pipeline document is written by hand; a megabyte is a mistake or an attack."""
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=50)]
-"""Names become parts of Kubernetes names, so they follow the strictest rule, KServe's."""
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Metadata(_Document):
+class _Metadata(Document):
     name: Name
     namespace: Name = "default"
 
 
-class _Variant(_Document):
+class _Variant(Document):
     name: Name
     artifact: Annotated[str, StringConstraints(min_length=1, max_length=500)]
     batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=64)] = (1,)
@@ -69,7 +64,7 @@ class _Variant(_Document):
     spot: bool = False
 
 
-class _Stage(_Document):
+class _Stage(Document):
     name: Name
     task: str = ""
     min_replicas: Annotated[int, Field(ge=0, le=1000, strict=True)] = 1
@@ -78,13 +73,13 @@ class _Stage(_Document):
     variants: Annotated[tuple[_Variant, ...], Field(min_length=1, max_length=200)]
 
 
-class _Slo(_Document):
+class _Slo(Document):
     latency_s: Positive
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
     latency_model: LatencyModel = LatencyModel.SUM
 
 
-class _Objective(_Document):
+class _Objective(Document):
     mode: AccuracyMode = AccuracyMode.PRODUCT
     accuracy_weight: NotNegative = 10.0
     cost_weight: NotNegative = 0.5
@@ -94,7 +89,7 @@ class _Objective(_Document):
     accuracy_target: NotNegative | None = None
 
 
-class _Adaptation(_Document):
+class _Adaptation(Document):
     mode: Mode = Mode.APPLY
     interval_s: Positive = 60.0
     step_s: Positive = 10.0
@@ -108,14 +103,14 @@ class _Adaptation(_Document):
     history_speedup: Positive = 1.0
 
 
-class _Prices(_Document):
+class _Prices(Document):
     cpu_core_hour: NotNegative = 0.0
     memory_gib_hour: NotNegative = 0.0
     gpu_hour: NotNegative = 0.0
     spot_share: Share = 1.0
 
 
-class _Spec(_Document):
+class _Spec(Document):
     slo: _Slo
     objective: _Objective = _Objective()
     adaptation: _Adaptation = _Adaptation()
@@ -126,7 +121,7 @@ class _Spec(_Document):
     graph: GraphDocument | None = None
 
 
-class _PipelineDocument(_Document):
+class _PipelineDocument(Document):
     apiVersion: Literal["penstock.dev/v1"]  # noqa: N815 - Kubernetes spells it so
     kind: Literal["Pipeline"]
     metadata: _Metadata
@@ -139,17 +134,7 @@ def read_pipeline(path: Path) -> Pipeline:
     Raises:
         SpecError: the file can't be read or has faults; all of them are listed with their paths.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as err:
-        raise SpecError(str(path), [f"can't be read: {err.strerror or err}"]) from err
-    if len(raw) > MAX_BYTES:
-        raise SpecError(str(path), [f"has {len(raw)} bytes, at most {MAX_BYTES} are read"])
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as err:
-        raise SpecError(str(path), [f"is not UTF-8 text: {err}"]) from err
-    return parse_pipeline(text, source=str(path))
+    return parse_pipeline(read_text(path), source=str(path))
 
 
 def parse_pipeline(text: str, *, source: str = "pipeline") -> Pipeline:
@@ -159,16 +144,11 @@ def parse_pipeline(text: str, *, source: str = "pipeline") -> Pipeline:
         SpecError: with every fault found, each as ``spec.stages[1].variants[0].batch_sizes[2]:
         what is wrong``.
     """
-    try:
-        document = yaml.load(text, Loader=StrictLoader)
-    except yaml.YAMLError as err:
-        raise SpecError(source, [f"is not YAML: {_one_line(err)}"]) from err
-    if not isinstance(document, Mapping):
-        raise SpecError(source, [f"must be a mapping, got {type(document).__name__}"])
+    document = load_mapping(text, source=source)
     try:
         parsed = _PipelineDocument.model_validate(document)
     except ValidationError as err:
-        raise SpecError(source, [*_shape_faults(err), *_sense(document)]) from err
+        raise SpecError(source, [*shape_faults(err), *_sense(document)]) from err
     faults = list(_sense(document))
     if faults:
         raise SpecError(source, faults)
@@ -217,7 +197,7 @@ def _stage_document(stage: Stage) -> dict[str, Any]:
     return plain
 
 
-def _plain(model: type[_Document], value: object) -> dict[str, Any]:
+def _plain(model: type[Document], value: object) -> dict[str, Any]:
     """Read the model's fields off a domain value, as what YAML can say."""
     fields = {name: getattr(value, name) for name in model.model_fields}
     return {
@@ -308,40 +288,3 @@ def _unsorted_batches(path: str, variants: list[Any]) -> Iterator[str]:
             continue
         if sorted(set(sizes)) != sizes:
             yield f"{path}.variants[{i}].batch_sizes: must rise without repeats, got {sizes}"
-
-
-def _shape_faults(err: ValidationError) -> list[str]:
-    """Put pydantic's findings in our words: ``path: what must be, what was got``."""
-    errors = err.errors()
-    inner = [e["loc"] for e in errors]
-    return [
-        f"{_path(e['loc'])}: {_words(e['type'], e['msg'])}{_got(e['type'], e.get('input'))}"
-        for e in errors
-        # a list whose every entry is faulty is also called too short: that would lead astray
-        if not any(len(loc) > len(e["loc"]) and loc[: len(e["loc"])] == e["loc"] for loc in inner)
-    ]
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return path.lstrip(".") or "document"
-
-
-def _words(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "no such key"
-    if kind == "missing":
-        return "is missing"
-    message = message[0].lower() + message[1:]
-    message = message.removeprefix("value error, ")
-    return re.sub(r"^(input|value|string|tuple) should ", "must ", message)
-
-
-def _got(kind: str, found: object) -> str:
-    if kind in {"missing", "extra_forbidden"} or isinstance(found, Mapping | list):
-        return ""
-    return f", got {found!r}"[:120]
-
-
-def _one_line(err: yaml.YAMLError) -> str:
-    return " ".join(str(err).split())
