@@ -9,6 +9,9 @@ pipeline loses at most the gap: only its choices within the gap of its own best 
 looked at. One of them per pipeline is picked under the budget, a problem of the same form as one
 pipeline's, by the same walk.
 
+Where a pipeline's accuracy is neither a sum nor a product, all its unbeaten choices are listed at
+once (``fleet_points``); nothing else changes.
+
 No pipeline starves: one always gets a choice that serves its load within its SLO and its accuracy
 floor, however low its priority. When even the cheapest ones are over the budget, the answer is
 infeasible and says by how much.
@@ -24,11 +27,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optimizer.fleet_points import Point, choices_of
 from optimizer.plan import to_plan
 from optimizer.solvers import Solution, Status, require_time_limit
-from optimizer.solvers.terms import LIMIT, StageTerms, Terms, terms_of, within_reach
-from optimizer.solvers.walk import CutShortError, Walk, unbeaten
-from penstock.domain import AccuracyMode
+from optimizer.solvers.terms import LIMIT, StageTerms, Terms
+from optimizer.solvers.walk import CutShortError, Walk
+from penstock.domain import Goal
 from penstock.errors import DomainError
 
 if TYPE_CHECKING:
@@ -74,14 +78,16 @@ def plan_fleet(
     The budget is in the members' unit of cost: money per hour where they have prices, else cores.
 
     Raises:
-        DomainError: no member, members with and without prices, an accuracy that is neither a sum
-            nor a product, or no time.
+        DomainError: no member, members with and without prices, a goal that is no sum, or no time.
     """
     require_time_limit(time_limit_s)
     _require_alike(members)
     started = time.perf_counter()
     deadline_s = started + time_limit_s
-    fleet = _Fleet(members, budget, deadline_s)
+    try:
+        fleet = _Fleet(members, budget, deadline_s)
+    except CutShortError:
+        return replace(_none(started, "out of time"), status=Status.TIMED_OUT)
     empty = [m.problem.pipeline for m, f in zip(members, fleet.alone, strict=True) if f.is_empty]
     if empty:
         return _none(started, f"no plan at any cost for {', '.join(empty)}")
@@ -105,88 +111,11 @@ def plan_fleet(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Point:
-    """A choice of one pipeline, its cost and its objective."""
-
-    cost: float
-    objective: float
-    choices: tuple[int, ...]
-
-
-class _Alone:
-    """One pipeline, solved alone at a price per unit of cost."""
-
-    def __init__(self, member: Member, deadline_s: float) -> None:
-        self._problem, self._priority = member.problem, member.priority
-        self._deadline_s = deadline_s
-        self.points: dict[tuple[int, ...], _Point] = {}
-        if self.is_empty:
-            return
-        terms = terms_of(member.problem)
-        self._costs = [
-            np.array([member.problem.cost([o]) for o in stage.options])
-            for stage in member.problem.stages
-        ]
-        size = max(1e-9, math.fsum(float(c.max()) for c in self._costs))
-        # As a limit that nothing breaks the cost is a column that dominance looks at.
-        self._limit = terms.limits
-        watched = replace(
-            terms,
-            stages=tuple(
-                replace(stage, uses=np.column_stack([stage.uses, cost / size]))
-                for stage, cost in zip(terms.stages, self._costs, strict=True)
-            ),
-        )
-        # What is beaten in cost and value is beaten at every price.
-        self._terms = unbeaten(within_reach(watched))
-        self._costs = [
-            cost[stage.index] for cost, stage in zip(self._costs, self._terms.stages, strict=True)
-        ]
-
-    @property
-    def is_empty(self) -> bool:
-        return any(not stage.options for stage in self._problem.stages)
-
-    def best(self, price: float) -> _Point | None:
-        """Return the choice that is worth most when cost is paid for."""
-        found = Walk(self._paying(price), deadline_s=self._deadline_s).best(-math.inf)
-        return self._point(found.choices) if found.choices else None
-
-    def within(self, gap: float, price: float, best: _Point) -> None:
-        """Add every choice worth no less than the best at a price less the gap."""
-        worth = best.objective - price / self._priority * best.cost
-        least = worth - gap / self._priority
-        walk = Walk(self._paying(price), deadline_s=self._deadline_s, keep=self._limit)
-        for choices in walk.all_unbeaten(least - 1e-9 * (1 + abs(least))):
-            self._point(choices)
-
-    def _paying(self, price: float) -> Terms:
-        each = price / self._priority
-        return replace(
-            self._terms,
-            stages=tuple(
-                replace(stage, values=stage.values - each * cost)
-                for stage, cost in zip(self._terms.stages, self._costs, strict=True)
-            ),
-        )
-
-    def _point(self, choices: tuple[int, ...]) -> _Point:
-        if choices not in self.points:
-            chosen = self._problem.chosen(choices)
-            self.points[choices] = _Point(
-                cost=self._problem.cost(chosen),
-                objective=self._problem.objective_of(chosen),
-                choices=choices,
-            )
-        return self.points[choices]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Priced:
     """What the pipelines choose at a price, and the bound that follows."""
 
     price: float
-    points: tuple[_Point, ...]
+    points: tuple[Point, ...]
     bound: float
     cost: float
 
@@ -196,7 +125,7 @@ class _Fleet:
 
     def __init__(self, members: Sequence[Member], budget: float, deadline_s: float) -> None:
         self._members, self._budget, self._deadline_s = members, budget, deadline_s
-        self.alone = [_Alone(m, deadline_s) for m in members]
+        self.alone = [choices_of(m.problem, m.priority, deadline_s) for m in members]
 
     def at(self, price: float) -> _Priced:
         points = [one.best(price) for one in self.alone]
@@ -251,7 +180,7 @@ class _Fleet:
                 high = middle
         return best
 
-    def pick(self) -> tuple[tuple[_Point, ...], float]:
+    def pick(self) -> tuple[tuple[Point, ...], float]:
         """Return the best combination of the points known within the budget, and its worth."""
         stages, known = [], []
         for member, one in zip(self._members, self.alone, strict=True):
@@ -269,7 +198,7 @@ class _Fleet:
         picked = tuple(points[i] for points, i in zip(known, found.choices, strict=True))
         return picked, found.value
 
-    def solve(self) -> tuple[_Point, ...]:
+    def solve(self) -> tuple[Point, ...]:
         """Return the best combination there is."""
         top = self.tightest()
         picked, worth = self.pick()
@@ -285,7 +214,7 @@ class _InfeasibleError(Exception):
     """No plans keep the budget; the message says why."""
 
 
-def _plan(problem: Problem, point: _Point) -> Plan:
+def _plan(problem: Problem, point: Point) -> Plan:
     solution = Solution(
         status=Status.OPTIMAL, choices=point.choices, objective=point.objective, solver=_NAME
     )
@@ -308,16 +237,6 @@ def _require_alike(members: Sequence[Member]) -> None:
         raise DomainError("a fleet needs a pipeline")
     if len({m.problem.is_priced for m in members}) > 1:
         raise DomainError("one budget needs one unit: give all pipelines prices, or none")
-    for member in members:
-        node = member.problem.inseparable_node()
-        if node is not None:
-            raise DomainError(
-                f"a fleet cannot weigh the accuracy of pipeline {member.problem.pipeline!r}: its "
-                f"node {node} makes it neither a sum nor a product; use mode sum or mean and "
-                "merge: mean"
-            )
-    joint = [m.problem.pipeline for m in members if m.problem.objective.mode is AccuracyMode.JOINT]
-    if joint:
-        raise DomainError(
-            f"a fleet cannot weigh joint accuracies yet ({', '.join(joint)}); use the product"
-        )
+    ordered = [m.problem.pipeline for m in members if m.problem.objective.goal is not Goal.WEIGHTED]
+    if ordered:
+        raise DomainError(f"a fleet adds objectives up: use goal weighted in {', '.join(ordered)}")

@@ -7,13 +7,13 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optimizer.fleet import Member, plan_fleet
 from optimizer.problem import Problem
 from optimizer.solvers import Status
-from penstock.domain import AccuracyMode, Objective
+from penstock.domain import Goal, Objective
 from penstock.errors import DomainError
 from tests.problems import options, problem, problems
 
@@ -33,7 +33,6 @@ def fleets(draw: st.DrawFn) -> list[Member]:
     members = []
     for i in range(draw(st.integers(1, 3))):
         one = draw(problems(max_stages=2))
-        assume(one.objective.mode is not AccuracyMode.JOINT)
         named = replace(one, pipeline=f"p{i}", is_priced=priced)
         members.append(Member(problem=named, priority=draw(st.sampled_from([0.5, 1.0, 7.0]))))
     return members
@@ -90,6 +89,6 @@ def test_a_fleet_refuses_what_it_cannot_weigh() -> None:
     mixed = [two_variants("a"), replace(two_variants("b"), is_priced=True)]
     with pytest.raises(DomainError, match="one unit"):
         plan_fleet([Member(problem=p) for p in mixed], 9.0)
-    joint = replace(two_variants("a"), objective=Objective(mode=AccuracyMode.JOINT))
-    with pytest.raises(DomainError, match="joint"):
-        plan_fleet([Member(problem=joint)], 9.0)
+    ordered = replace(two_variants("a"), objective=Objective(goal=Goal.COST_FIRST))
+    with pytest.raises(DomainError, match="use goal weighted in a"):
+        plan_fleet([Member(problem=ordered)], 9.0)

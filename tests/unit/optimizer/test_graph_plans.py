@@ -65,7 +65,7 @@ def test_a_table_too_large_for_the_frontier_goes_to_a_mip() -> None:
     assert (solution.status, solution.solver) == (Status.OPTIMAL, "highs")
 
 
-def test_a_fleet_takes_graphs_that_are_sums_and_names_the_node_of_others() -> None:
+def test_a_fleet_takes_graphs_that_are_sums_and_others_too() -> None:
     summed = asked(behind(SPLITTER), objective=Objective(mode=AccuracyMode.MEAN))
     table = make.profile_table(summed)
     found = plan_fleet([Member(problem=build_problem(summed, table, 10.0))] * 2, budget=8.0)
@@ -73,9 +73,10 @@ def test_a_fleet_takes_graphs_that_are_sums_and_names_the_node_of_others() -> No
     alone = solve_plan(replace(summed, max_cores=4.0), table, 10.0, solver=make_solver("highs"))
     assert found.objective == pytest.approx(2 * alone.plan.promise.objective)
 
-    product = build_problem(asked(behind(SPLITTER)), table, 10.0)
-    with pytest.raises(DomainError, match=r"'graphs': its node root \(Sequence\)"):
-        plan_fleet([Member(problem=product)], budget=8.0)
+    product = asked(behind(SPLITTER))
+    mixed = plan_fleet([Member(problem=build_problem(product, table, 10.0))], budget=4.0)
+    best = solve_plan(replace(product, max_cores=4.0), table, 10.0, solver=make_solver("highs"))
+    assert mixed.objective == pytest.approx(best.plan.promise.objective)
 
 
 def test_the_fastest_choice_over_several_paths_keeps_the_cores() -> None:
