@@ -54,20 +54,20 @@ def fastest(problem: Problem) -> tuple[int, ...]:
     return min(labels, key=lambda k: k.latency_s).choices if labels else ()
 
 
-def is_feasible(problem: Problem) -> bool:
-    """Whether some choice keeps every limit."""
+def is_feasible(problem: Problem, *, patience_s: float = _PATIENCE_S) -> bool:
+    """Whether some choice keeps every limit; not, if none is found within the patience [s]."""
     has_label_form = len(problem.paths) == 1 and problem.max_cost_per_hour is None
     if problem.objective.accuracy_floor is None and has_label_form:
         choices = fastest(problem)
         return bool(choices) and problem.is_feasible(problem.chosen(choices))
-    return bool(_any_choice(problem))
+    return bool(_any_choice(problem, patience_s))
 
 
-def _any_choice(problem: Problem) -> tuple[int, ...]:
+def _any_choice(problem: Problem, patience_s: float = _PATIENCE_S) -> tuple[int, ...]:
     """Return a choice that keeps every limit; () when none was found."""
     nothing = replace(problem.objective, accuracy_weight=0.0, cost_weight=0.0, batch_weight=0.0)
     asked = replace(problem, objective=nothing)
-    return AutoSolver().solve(asked, time_limit_s=_PATIENCE_S).choices
+    return AutoSolver().solve(asked, time_limit_s=patience_s).choices
 
 
 def _fastest_side_by_side(problem: Problem) -> tuple[int, ...]:

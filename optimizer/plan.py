@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Outcome",
     "evaluate",
+    "find_plan",
     "plan_from_json",
     "plan_to_json",
     "solve_plan",
@@ -107,27 +108,39 @@ def solve_plan(
         ProfileError: profiles are missing.
         DomainError: the load or the time limit makes no sense.
     """
+    found = find_plan(pipeline, table, load_rps, solver=solver, time_limit_s=time_limit_s)
+    if found.status is not Status.INFEASIBLE:
+        return found
+    return _infeasible(pipeline, table, found.solution, load_rps, _Search(solver, time_limit_s))
+
+
+def find_plan(
+    pipeline: Pipeline,
+    table: ProfileTable,
+    load_rps: float,
+    *,
+    solver: Solver,
+    time_limit_s: float = 10.0,
+) -> Outcome:
+    """Return the best plan for a load; an infeasible one is left without reasons, which take time.
+
+    Raises:
+        ProfileError: profiles are missing.
+        DomainError: the load or the time limit makes no sense.
+    """
     solution, plan = _best_plan(pipeline, table, load_rps, _Search(solver, time_limit_s))
     if plan is not None:
-        return Outcome(
-            status=solution.status,
-            load_rps=load_rps,
-            plan=plan,
-            solution=solution,
-            explanation=_how_sure(solution),
+        words = _how_sure(solution)
+    elif solution.status is Status.INFEASIBLE:
+        words = solution.explanation
+    else:
+        words = (
+            f"{solution.solver} found no plan for {load_rps:g} req/s within {time_limit_s:.3g} s "
+            f"({solution.explanation}); raise the time limit or use another solver"
         )
-    if solution.status is not Status.INFEASIBLE:
-        return Outcome(
-            status=solution.status,
-            load_rps=load_rps,
-            plan=None,
-            solution=solution,
-            explanation=(
-                f"{solution.solver} found no plan for {load_rps:g} req/s within {time_limit_s:g} s "
-                f"({solution.explanation}); raise the time limit or use another solver"
-            ),
-        )
-    return _infeasible(pipeline, table, solution, load_rps, _Search(solver, time_limit_s))
+    return Outcome(
+        status=solution.status, load_rps=load_rps, plan=plan, solution=solution, explanation=words
+    )
 
 
 def _best_plan(

@@ -56,13 +56,14 @@ def mean(labels: str, metric: str) -> str:
 OVERVIEW = (
     Panel(
         title="Load, forecast, capacity",
-        says="What arrives, what was planned for, and what the plan in force carries.",
+        says="What arrives, what was planned for, what the plan in force carries and what is shed.",
         unit="reqps",
         width=12,
         queries={
             "arriving": f"penstock:arrivals:rate1m{{{OF}}}",
             "planned for": f"penstock:forecast:rps{{{OF}}}",
             "capacity": f"penstock:plan_capacity:rps{{{OF}}}",
+            "shed": one("penstock_plan_shed_rps"),
         },
     ),
     Panel(
@@ -149,6 +150,12 @@ PLAN = (
             "{{stage}} wanted": by("stage", "penstock_plan_batch_size"),
             "{{stage}}/{{variant}} in force": by(STAGE, "penstock_predictor_max_batch_size"),
         },
+    ),
+    Panel(
+        title="Given up",
+        says="What the best plan there is does not keep: 1 for each limit, 0 for the others.",
+        unit="short",
+        queries={"{{limit}}": by("limit", "penstock_plan_given_up")},
     ),
 )
 SERVING = (

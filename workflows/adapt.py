@@ -11,11 +11,12 @@ a virtual clock in tests. Everything up to ``changes`` is values; only ``carry_o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from optimizer.decide import decide
-from optimizer.plan import Outcome, solve_plan, verify
+from optimizer.ladder import Climb, climb
+from optimizer.plan import verify
 from penstock.domain import Mode, Pipeline, ProfileTable
 from penstock.errors import BrokenPromiseError, RetryLaterError, UnderWayError
 from serving.apply import Hands, apply, resume
@@ -47,9 +48,13 @@ __all__ = ["Ports", "TickSettings", "adapt", "running_plan"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickSettings(ApplySettings):
-    """How a tick plans, within a time limit [s], and then renders and waits."""
+    """How a tick plans, within a time limit [s], and then renders and waits.
+
+    ``cost_ceiling`` is what ``max_cost_per_hour`` may rise to rather than shed load.
+    """
 
     time_limit_s: float = 10.0
+    cost_ceiling: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +92,18 @@ def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickS
         with log.timed("solve"):
             load_rps = forecast.at(pipeline.adaptation.forecast_quantile)
             on_offer = available(pipeline, state, log)
-            outcome = log.outcome(_solve(on_offer, table, load_rps, ports, settings))
+            climbed = log.climb(_solve(on_offer, table, load_rps, ports, settings))
+        since_change_s = log.started_s - state.last_change_s
         decision = log.decision(
             decide(
                 running_plan(state),
-                outcome,
+                climbed.outcome,
                 forecast=forecast,
-                pipeline=pipeline,
+                pipeline=_still_asked(pipeline, climbed, since_change_s),
                 table=table,
-                since_change_s=log.started_s - state.last_change_s,
-            )
+                since_change_s=since_change_s,
+            ),
+            climbed,
         )
         intent = log.intent(
             intend(decision.target, state, pipeline, ports.cluster, settings, now_s=log.started_s)
@@ -168,22 +175,46 @@ def _hands(cluster: Cluster, clock: Clock, settings: TickSettings) -> Hands:
     return Hands(cluster=cluster, clock=clock, pace=settings.pace)
 
 
+def _still_asked(pipeline: Pipeline, climbed: Climb, since_change_s: float) -> Pipeline:
+    """Return what both plans are held to: the pipeline without what had to be given up.
+
+    A wanted accuracy that can be had again is no reason to move before the cooldown is over.
+    """
+    asked = climbed.asked
+    objective = asked.objective
+    if since_change_s < pipeline.adaptation.cooldown_s:
+        objective = replace(objective, accuracy_floor=pipeline.objective.accuracy_floor)
+    return replace(
+        pipeline,
+        slo=asked.slo,
+        objective=objective,
+        max_cost_per_hour=asked.max_cost_per_hour,
+    )
+
+
 def _solve(
     pipeline: Pipeline, table: ProfileTable, load_rps: float, ports: Ports, settings: TickSettings
-) -> Outcome:
+) -> Climb:
     """Solve for the load, and believe no plan before its promises were recomputed.
+
+    A plan is held to all that was not given up for it, at the load that it is to serve.
 
     Raises:
         BrokenPromiseError: they do not hold.
     """
-    outcome = solve_plan(
-        pipeline, table, load_rps, solver=ports.solver, time_limit_s=settings.time_limit_s
+    climbed = climb(
+        pipeline,
+        table,
+        load_rps,
+        solver=ports.solver,
+        time_limit_s=settings.time_limit_s,
+        cost_ceiling=settings.cost_ceiling,
     )
-    if outcome.plan is not None:
-        broken = verify(outcome.plan, pipeline, table)
+    if climbed.plan is not None:
+        broken = verify(climbed.plan, climbed.asked, table, climbed.served_rps)
         if broken:
             raise BrokenPromiseError(
-                f"{ports.solver.name}'s plan for {load_rps:g} req/s does not hold: "
+                f"{ports.solver.name}'s plan for {climbed.served_rps:g} req/s does not hold: "
                 + "; ".join(broken)
             )
-    return outcome
+    return climbed

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from optimizer.plan import Outcome, solve_plan
+from optimizer.ladder import Climb, climb
 from penstock.domain import Mode, Pipeline, Plan, ProfileTable
 from penstock.errors import ConflictError, RetryLaterError, UserError
 from penstock.spec import format_pipeline
@@ -46,8 +46,8 @@ def keep(record: Tick, pipeline: Pipeline, cluster: Cluster, *, now_s: float) ->
     if record.mode is not Mode.APPLY:
         return
     try:
-        _keep_in_ring(record, pipeline, cluster, now_s)
-        if getattr(cluster, "takes_events", False) and is_news(record):
+        before = _keep_in_ring(record, pipeline, cluster, now_s)
+        if getattr(cluster, "takes_events", False) and is_news(record, before):
             cluster.apply(_creation(event_of(record, pipeline, now_s=now_s)))
     except (RetryLaterError, UserError):
         return
@@ -77,7 +77,14 @@ def find(known: Sequence[Tick], wanted: str) -> Tick:
     return found[0]
 
 
-def resolved(record: Tick, pipeline: Pipeline, table: ProfileTable, solver: Solver) -> Outcome:
+def resolved(
+    record: Tick,
+    pipeline: Pipeline,
+    table: ProfileTable,
+    solver: Solver,
+    *,
+    cost_ceiling: float | None = None,
+) -> Climb:
     """Solve a recorded decision anew.
 
     Raises:
@@ -93,7 +100,14 @@ def resolved(record: Tick, pipeline: Pipeline, table: ProfileTable, solver: Solv
         )
     quarantined = {text.split(":")[0] for text in record.withheld}
     on_offer = offered(pipeline, quarantined, record.running)
-    return solve_plan(on_offer, table, record.load_rps, solver=solver, time_limit_s=60.0)
+    return climb(
+        on_offer,
+        table,
+        record.load_rps,
+        solver=solver,
+        time_limit_s=60.0,
+        cost_ceiling=cost_ceiling,
+    )
 
 
 def same_plan(one: Plan | None, other: Plan | None) -> bool:
@@ -101,10 +115,17 @@ def same_plan(one: Plan | None, other: Plan | None) -> bool:
     return one.same_choice(other) if one is not None and other is not None else one is other
 
 
-def is_news(record: Tick) -> bool:
-    """Whether somebody who looks at events wants to know: anything but a quiet keep."""
+def is_news(record: Tick, before: str = "") -> bool:
+    """Whether somebody who looks at events wants to know: anything but a quiet keep.
+
+    ``before`` is the decision before it, as the state keeps it: what is given up is news once.
+    """
     failed = record.result is not None and not record.result.ok
-    return record.decision.kind == "move" or failed or bool(record.edits or record.resumed)
+    if record.decision.kind == "move" or failed or record.edits or record.resumed:
+        return True
+    past = read_tick(before) if before and record.status else None
+    known = past.given_up if past is not None and past.status else ()
+    return bool(record.status) and record.given_up != known
 
 
 def event_of(record: Tick, pipeline: Pipeline, *, now_s: float) -> Manifest:
@@ -129,14 +150,22 @@ def event_of(record: Tick, pipeline: Pipeline, *, now_s: float) -> Manifest:
             "labels": pipeline_labels(pipeline.name),
         },
         "involvedObject": about,
-        "reason": "Failed" if failed else "Moved" if record.decision.kind == "move" else "Noticed",
-        "type": "Warning" if failed else "Normal",
+        "reason": _event_reason(record, failed=failed),
+        "type": "Warning" if failed or record.given_up else "Normal",
         "message": message[:_MAX_MESSAGE],
         "source": {"component": "penstock"},
         "firstTimestamp": time,
         "lastTimestamp": time,
         "count": 1,
     }
+
+
+def _event_reason(record: Tick, *, failed: bool) -> str:
+    if failed:
+        return "Failed"
+    if record.given_up:
+        return "Degraded"
+    return "Moved" if record.decision.kind == "move" else "Noticed"
 
 
 def pause(cluster: Cluster, pipeline: Pipeline, *, paused: bool) -> State:
@@ -152,12 +181,13 @@ def pause(cluster: Cluster, pipeline: Pipeline, *, paused: bool) -> State:
     raise ConflictError(f"the state of {pipeline.name!r} is being written by others; try again")
 
 
-def _keep_in_ring(record: Tick, pipeline: Pipeline, cluster: Cluster, now_s: float) -> None:
+def _keep_in_ring(record: Tick, pipeline: Pipeline, cluster: Cluster, now_s: float) -> str:
+    """Keep the record, and return the one before it, or nothing."""
     text = format_json(record).strip()
     for attempt in range(_ATTEMPTS):
         state = read_state(cluster, pipeline.name, pipeline.namespace)
         if state.journal is not None and state.journal.held_until_s > now_s:
-            return  # somebody's switch hangs on this object's version
+            break  # somebody's switch hangs on this object's version
         try:
             kept = state.with_decision(text, keep=pipeline.adaptation.history)
             write_state(cluster, kept)
@@ -165,7 +195,8 @@ def _keep_in_ring(record: Tick, pipeline: Pipeline, cluster: Cluster, now_s: flo
             if attempt == _ATTEMPTS - 1:
                 raise
         else:
-            return
+            return state.decisions[-1] if state.decisions else ""
+    return ""
 
 
 def _creation(manifest: Manifest) -> Change:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from optimizer.decide import distrusted
+from optimizer.ladder import GIVE_UPS
 from optimizer.solvers import Status
 from penstock.domain import Mode, Pipeline
 from workflows.recording import Durations, Tick, write_text
@@ -241,6 +242,20 @@ NUMBERS: tuple[Number, ...] = (
         name="penstock_plan_latency_seconds",
         meaning="Latency that the plan in force promised when it was made",
         read=_promised("latency_s"),
+    ),
+    Number(
+        name="penstock_plan_shed_rps",
+        meaning="Load that the best plan there is does not serve",
+        read=lambda seen, row: math.nan if seen.record.shed_rps is None else seen.record.shed_rps,
+    ),
+    Number(
+        name="penstock_plan_given_up",
+        meaning="1 for each limit that the best plan there is does not keep",
+        labels=("limit",),
+        rows=lambda pipeline: [(path.rsplit(".", 1)[-1],) for path in GIVE_UPS],
+        read=lambda seen, row: float(
+            any(path.rsplit(".", 1)[-1] == row[0] for path in seen.record.given_up)
+        ),
     ),
     Number(
         name="penstock_edited_fields",

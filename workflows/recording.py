@@ -110,7 +110,9 @@ class Tick:
     services were not offered because they did not come up, ``running`` those of the running plan.
     ``load_rps`` is the load that was planned for, ``target`` the plan that is to run from now on,
     which is the running one when nothing moves or nothing may be written; ``inputs`` names the
-    pipeline and the profiles that a replay of the decision must find again.
+    pipeline and the profiles that a replay of the decision must find again. ``given_up`` names the
+    limits that ``plan`` does not keep (paths in the spec, and ``load``), ``shed_rps`` the load that
+    it does not serve; ``status`` is that of the solve for all of the load.
     """
 
     id: str
@@ -132,6 +134,8 @@ class Tick:
     running: tuple[str, ...] = ()
     load_rps: NotNegative | None = None
     inputs: str = ""
+    given_up: tuple[str, ...] = ()
+    shed_rps: NotNegative | None = None
     result: Outcome | None = None
     durations_s: Durations
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from optimizer.ladder import LOAD, SLO
 from penstock.domain import Forecast, Load, Mode, Pipeline
 from penstock.errors import PenstockError, UnderWayError
 from serving.apply import Outcome as ApplyOutcome
@@ -20,7 +21,7 @@ from workflows import recording
 
 if TYPE_CHECKING:
     from optimizer.decide import Decision
-    from optimizer.plan import Outcome
+    from optimizer.ladder import Climb
     from penstock.clock import Clock
     from serving.apply import ApplyReport
     from serving.intent import Intent
@@ -74,26 +75,30 @@ class TickLog:
         self._fields["forecast"] = forecast
         return forecast
 
-    def outcome(self, outcome: Outcome) -> Outcome:
-        """Note what the solver found."""
+    def climb(self, climbed: Climb) -> Climb:
+        """Note what the solver found, and what was given up for it."""
         self._fields |= {
-            "plan": outcome.plan,
-            "load_rps": outcome.load_rps,
-            "status": outcome.status.value,
-            "gap": outcome.solution.gap,
-            "solver": outcome.solution.solver,
+            "plan": climbed.plan,
+            "load_rps": climbed.load_rps,
+            "status": climbed.status.value,
+            "gap": climbed.found.solution.gap,
+            "solver": climbed.found.solution.solver,
+            "given_up": climbed.given_up,
+            "shed_rps": None if climbed.plan is None else climbed.shed_rps,
         }
-        return outcome
+        return climbed
 
-    def decision(self, decision: Decision) -> Decision:
+    def decision(self, decision: Decision, climbed: Climb) -> Decision:
         """Note the decision and its reason, and the plan that is to run."""
         writing = self._fields.get("mode") is Mode.APPLY
         self._fields["target"] = decision.target if writing else decision.running
+        is_short = LOAD in climbed.given_up or SLO in climbed.given_up
+        why = climbed.explanation if is_short else ""
         self._fields["decision"] = recording.Decided(
             kind=decision.kind.value,
-            reason=decision.reason,
+            reason="; ".join(t for t in (decision.reason, climbed.words, why) if t),
             gain=decision.gain,
-            urgent=decision.urgent,
+            urgent=decision.urgent or is_short,
         )
         return decision
 
