@@ -13,7 +13,16 @@ import typer
 
 from penstock.errors import PenstockError, UserError
 from penstock.process import INTERRUPTED
-from workflows.commands import cluster, kubeflow, laptop, planning, prepare, records, running
+from workflows.commands import (
+    cluster,
+    fleet,
+    kubeflow,
+    laptop,
+    planning,
+    prepare,
+    records,
+    running,
+)
 from workflows.terminal import err
 
 app = typer.Typer(
@@ -24,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for group in (prepare, planning, running, records, kubeflow, cluster, laptop):
+for group in (prepare, planning, fleet, running, records, kubeflow, cluster, laptop):
     app.add_typer(group.commands)
 
 

@@ -68,6 +68,11 @@ class Layout:
         return self.root / "plan.json"
 
     @property
+    def share(self) -> Path:
+        """The pipeline's share of a fleet's budget, if it has one."""
+        return self.root / "share.json"
+
+    @property
     def manifests(self) -> Path:
         """The plan as a kustomize tree."""
         return self.root / "manifests"
@@ -114,6 +119,10 @@ class Layout:
     def known_forecaster(self) -> Path | None:
         """Return the trained load predictor, else the one shipped beside the document."""
         return _first(self.forecaster, self.spec.parent / self.forecaster.name)
+
+    def known_share(self) -> Path | None:
+        """Return the share of a fleet's budget, else the one beside the document."""
+        return _first(self.share, self.spec.parent / self.share.name)
 
     def known_profiles(self) -> Path:
         """Return the measured profiles, else those shipped beside the document.

@@ -138,6 +138,8 @@ def _inputs(spec: Path, layout: Layout) -> Inputs:
     catalog, folder = layout.known_catalog(), layout.known_forecaster()
     if catalog is not None:
         texts["catalog.json"] = catalog
+    if (share := layout.known_share()) is not None:
+        texts[share.name] = share
     parts = (CARD_FILE, MODEL_FILE) if folder is not None else ()
     try:
         return Inputs(

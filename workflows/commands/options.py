@@ -19,6 +19,7 @@ from workflows.terminal import Board, following
 
 if TYPE_CHECKING:
     from penstock.domain import Pipeline, Plan
+    from penstock.share import Held
 
 Spec = Annotated[Path, typer.Argument(help="Pipeline document: examples/digits/pipeline.yaml.")]
 Root = Annotated[
@@ -53,6 +54,19 @@ def opened(spec: Path, root: Path | None) -> tuple[Pipeline, Layout, Settings]:
     """
     pipeline = read_pipeline(spec)
     return pipeline, layout_of(pipeline, spec, root), read_settings()
+
+
+def held(pipeline: Pipeline, layout: Layout) -> Held:
+    """Return the pipeline within its share of a fleet's budget, or as it is when it has none.
+
+    Raises:
+        SpecError: the share can't be read.
+        DomainError: it does not fit the pipeline.
+    """
+    from penstock.share import Held, hold, read_share
+
+    path = layout.known_share()
+    return Held(pipeline=pipeline) if path is None else hold(pipeline, read_share(path))
 
 
 def read_plan(layout: Layout, path: Path | None) -> Plan:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workflows import wiring
-from workflows.commands.options import ClusterName, Root, Spec, opened
+from workflows.commands.options import ClusterName, Root, Spec, held, opened
 from workflows.terminal import out, plan_table, tick_line
 
 if TYPE_CHECKING:
@@ -49,10 +49,19 @@ def replay_decision(
     pipeline, layout, settings = opened(spec, root)
     record = audit.find(_decisions(spec, root, cluster), wanted)
     solver = wiring.make_solver(replace(settings, solver=record.solver or settings.solver))
-    outcome = audit.resolved(record, pipeline, wiring.profile_table(layout), solver)
-    if outcome.plan is not None:
-        out.print(plan_table(outcome.plan, pipeline))
-    same = audit.same_plan(outcome.plan, record.plan)
+    within = held(pipeline, layout)
+    climbed = audit.resolved(
+        record,
+        within.pipeline,
+        wiring.profile_table(layout),
+        solver,
+        cost_ceiling=within.cost_ceiling,
+    )
+    if climbed.plan is not None:
+        out.print(plan_table(climbed.plan, pipeline))
+    if climbed.words:
+        out.print(climbed.words, markup=False)
+    same = audit.same_plan(climbed.plan, record.plan)
     out.print(f"decision {record.id}: {'the same plan' if same else 'ANOTHER plan than recorded'}")
     if not same:
         raise typer.Exit(2)

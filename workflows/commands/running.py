@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from penstock.errors import PenstockError, UserError
 from workflows import wiring
-from workflows.commands.options import ClusterName, PlanFile, Root, Spec, opened, read_plan
+from workflows.commands.options import ClusterName, PlanFile, Root, Spec, held, opened, read_plan
 from workflows.terminal import out, tick_line
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ def adapt(
         int | None, typer.Option("--ticks", min=1, help="With --watch: stop after so many.")
     ] = None,
 ) -> None:
-    """Run the adaptation tick: load, forecast, solve, verify, decide, diff, apply, record."""
+    """Run the adaptation tick: load, forecast, solve, verify, decide, diff, apply, record.
+
+    It stays within the pipeline's share of a fleet's budget, where `penstock fleet` wrote one.
+    """
     from penstock.clock import RealClock
     from workflows.adapt import adapt as run_tick
     from workflows.recording import append_line, format_json, write_text
@@ -108,7 +112,9 @@ def adapt(
         how = wiring.tick_settings(layout, settings, cluster=live)
         while True:
             began_s = clock.now()
-            record = run_tick(pipeline, table, ports, how)
+            within = held(pipeline, layout)
+            how = replace(how, cost_ceiling=within.cost_ceiling)
+            record = run_tick(within.pipeline, table, ports, how)
             typer.echo(tick_line(record))
             done += 1
             if watch is None or done == ticks:

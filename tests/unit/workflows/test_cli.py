@@ -20,7 +20,7 @@ from workflows.commands import prepare
 COMMANDS = [
     *("validate", "models", "upload", "profile", "train", "plan", "render", "diff", "apply"),
     *("adapt", "load", "report", "compile", "demo", "status", "down"),
-    *("check-cluster", "deployment", "undeploy"),
+    *("check-cluster", "deployment", "undeploy", "fleet"),
 ]
 
 
