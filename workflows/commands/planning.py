@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +16,18 @@ from workflows.commands.options import (
     Root,
     Spec,
     Trainer,
+    held,
     known_trainer_of,
     opened,
     read_plan,
 )
 from workflows.terminal import out, plan_table
+
+if TYPE_CHECKING:
+    from optimizer.ladder import Climb
+    from penstock.settings import Settings
+    from penstock.share import Held
+    from workflows.layout import Layout
 
 commands = typer.Typer()
 
@@ -36,27 +43,29 @@ def plan(
             help="auto, frontier, mip, glpk, highs or exhaustive; default PENSTOCK_SOLVER."
         ),
     ] = None,
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="Where there is no plan, give up what a tick would.")
+    ] = False,
 ) -> None:
     """Find the best plan for a load; when there is none, say what binds and what is near."""
-    from optimizer.plan import plan_to_json, solve_plan
+    from optimizer.ladder import TARGET
+    from optimizer.plan import plan_to_json
     from workflows.recording import write_text
 
     pipeline, layout, settings = opened(spec, root)
-    if solver:
-        settings = replace(settings, solver=solver)
-    outcome = solve_plan(
-        pipeline,
-        wiring.profile_table(layout),
-        load,
-        solver=wiring.make_solver(settings),
-        time_limit_s=settings.solver_time_limit_s,
-    )
-    if outcome.plan is None:
-        if outcome.nearest is not None:
-            out.print("the nearest plan:", plan_table(outcome.nearest, pipeline))
-        raise UserError(f"{outcome.status}: {outcome.explanation}")
-    out.print(plan_table(outcome.plan, pipeline), outcome.explanation)
-    write_text(layout.plan, plan_to_json(outcome.plan))
+    within = held(pipeline, layout)
+    climbed = _climbed(within, layout, replace(settings, solver=solver or settings.solver), load)
+    if climbed.plan is None:
+        raise UserError(f"{climbed.status}: {climbed.explanation}")
+    if not ladder and set(climbed.given_up) - {TARGET}:
+        out.print("the nearest plan:", plan_table(climbed.plan, within.pipeline))
+        raise UserError(
+            f"{climbed.status}: {climbed.explanation}; {climbed.words}; "
+            "`penstock plan --ladder` writes that plan"
+        )
+    out.print(plan_table(climbed.plan, within.pipeline))
+    out.print("; ".join(t for t in (climbed.words, climbed.explanation) if t), markup=False)
+    write_text(layout.plan, plan_to_json(climbed.plan))
     out.print(f"written to {layout.plan}")
 
 
@@ -68,19 +77,26 @@ def explain(
 ) -> None:
     """Say why a plan is what it is: what binds, what comes next, what a limit is worth."""
     from optimizer.insight import describe, explain_plan
+    from optimizer.ladder import TARGET, describe_climb
 
     pipeline, layout, settings = opened(spec, root)
+    within = held(pipeline, layout)
+    climbed = _climbed(within, layout, settings, load)
+    serves = climbed.plan is not None and set(climbed.given_up) <= {TARGET}
     insight = explain_plan(
-        pipeline,
+        climbed.asked if serves else within.pipeline,
         wiring.profile_table(layout),
         load,
         solver=wiring.make_solver(settings),
         time_limit_s=settings.solver_time_limit_s,
     )
-    if insight.outcome.plan is not None:
-        out.print(plan_table(insight.outcome.plan, pipeline))
+    if climbed.plan is not None:
+        out.print(plan_table(climbed.plan, within.pipeline))
+    words = [describe(insight)]
+    if not serves or climbed.given_up:
+        words.append(describe_climb(climbed))
     wraps = out.console.is_terminal  # a pipe gets each finding on a line of its own
-    out.print(describe(insight), markup=False, highlight=False, soft_wrap=not wraps)
+    out.print("\n".join(words), markup=False, highlight=False, soft_wrap=not wraps)
 
 
 @commands.command()
@@ -133,3 +149,16 @@ def compile_(
         path = layout.root / "compiled" / f"{name}.yaml"
         write_text(path, text)
         out.print(path)
+
+
+def _climbed(within: Held, layout: Layout, settings: Settings, load_rps: float) -> Climb:
+    from optimizer.ladder import climb
+
+    return climb(
+        within.pipeline,
+        wiring.profile_table(layout),
+        load_rps,
+        solver=wiring.make_solver(settings),
+        time_limit_s=settings.solver_time_limit_s,
+        cost_ceiling=within.cost_ceiling,
+    )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from penstock.domain import Objective, Pipeline
 from penstock.spec import format_pipeline
 from profiles import table as tables
 from tests.builders import pipeline, profile_table
@@ -11,8 +12,7 @@ from workflows.cli import app
 from workflows.layout import Layout
 
 
-def test_explain_prints_what_binds_and_what_comes_next(tmp_path: Path) -> None:
-    asked = pipeline()
+def explained(tmp_path: Path, asked: Pipeline, load_rps: float) -> str:
     spec = tmp_path / "pipeline.yaml"
     spec.write_text(format_pipeline(asked))
     layout = Layout(root=tmp_path / "out", spec=spec)
@@ -20,9 +20,27 @@ def test_explain_prints_what_binds_and_what_comes_next(tmp_path: Path) -> None:
     tables.save(profile_table(asked), layout.profiles)
 
     shown = CliRunner().invoke(
-        app, ["explain", str(spec), "--load", "150", "--out", str(layout.root)]
+        app, ["explain", str(spec), "--load", str(load_rps), "--out", str(layout.root)]
     )
 
     assert shown.exit_code == 0, shown.output
+    return shown.output
+
+
+def test_explain_prints_what_binds_and_what_comes_next(tmp_path: Path) -> None:
+    said = explained(tmp_path, pipeline(), 150.0)
     for words in ("binds: ", "runner-up: ", "one point more of accuracy: "):
-        assert words in shown.output
+        assert words in said
+    assert "ladder" not in said
+
+
+def test_explain_prints_the_ladder_of_a_load_that_is_too_high(tmp_path: Path) -> None:
+    said = explained(tmp_path, pipeline(max_cores=4.0), 1e4)
+    for words in ("has to give way: ", "as asked: no plan", "load: holds; given up: load; sheds"):
+        assert words in said
+
+
+def test_explain_is_of_the_plan_that_reaches_the_wanted_accuracy(tmp_path: Path) -> None:
+    wanted = Objective(accuracy_target=0.72, accuracy_weight=0.0)
+    said = explained(tmp_path, pipeline(objective=wanted), 150.0)
+    assert "objective.accuracy_floor" in said.split("binds: ")[1].split("\n")[0]
