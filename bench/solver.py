@@ -45,6 +45,7 @@ def run(target: Path) -> None:
     for stages, variants in SHAPES[: 2 if QUICK else None]:
         shape_figures(figures, stages, variants)
     binding_figures(figures, 10, 10)
+    warm_figures(figures, 10, 10)
     for stages, variants in ((2, 4), (3, 6), (4, 8)):
         joint_figures(figures, stages, variants)
     for stages, variants in ((3, 6), (9, 9), (10, 10)):
@@ -92,6 +93,25 @@ def binding_figures(figures: Figures, stages: int, variants: int) -> None:
         case = case if mode is AccuracyMode.PRODUCT else f"{case}.{mode}"
         summarise(figures, case, [a.seconds for a in answers])
         figures[f"{case}.unproven"] = unproven(answers)
+
+
+def warm_figures(figures: Figures, stages: int, variants: int) -> None:
+    """Time the same problems from nothing, from their best choice, and from the next best."""
+    starts: dict[str, list[Solution]] = {"cold": [], "warm": [], "near": []}
+    for seed in range(SEEDS):
+        problem, _ = binding_problem(stages, variants, seed=seed, cores=0.5)
+        cold = timed("frontier", problem)
+        first, *rest = problem.stages
+        kept = [i for i in range(len(first.options)) if i != cold.choices[0]]
+        other = replace(first, options=tuple(first.options[i] for i in kept))
+        near = timed("frontier", replace(problem, stages=(other, *rest)))
+        hint = (kept[near.choices[0]], *near.choices[1:]) if near.choices else ()
+        starts["cold"].append(cold)
+        starts["warm"].append(timed("frontier", replace(problem, incumbent=cold.choices)))
+        starts["near"].append(timed("frontier", replace(problem, incumbent=hint)))
+    for start, answers in starts.items():
+        case = f"solve.{stages}x{variants}x7.binding.from_{start}"
+        summarise(figures, case, [a.seconds for a in answers])
 
 
 def joint_figures(figures: Figures, stages: int, variants: int) -> None:

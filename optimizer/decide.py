@@ -13,7 +13,7 @@ In the order in which the reasons are asked for:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,8 @@ def decide(
     if outcome.plan is None:
         return _without_plan(running, present, outcome, pipeline=pipeline, table=table)
     if outcome.plan.same_choice(running):
-        return _keep("the running plan is still the best", running, outcome.plan, gain=0.0)
+        reason = "the running plan is still the best" + _held_by_cost(present, outcome, pipeline)
+        return _keep(reason, running, outcome.plan, gain=0.0)
     gain = _gain(present, outcome.plan.promise, pipeline)
     broken = _broken(present, pipeline, outcome.load_rps)
     if broken:
@@ -106,11 +107,32 @@ def decide(
         gain, pipeline, since_change_s
     )
     if against:
+        if gain < pipeline.adaptation.min_gain:
+            against += _held_by_cost(present, outcome, pipeline)
         return _keep(against, running, outcome.plan, gain=gain)
     reason = f"improves the objective by {gain:.1%}: {_difference(present, outcome.plan.promise)}"
+    if outcome.plan.promise.switch_cost:
+        reason += f", the change costs {_switch_cost(outcome.plan.promise)}"
     return Decision(
         kind=Kind.MOVE, reason=reason, running=running, proposed=outcome.plan, gain=gain
     )
+
+
+def _held_by_cost(present: Promise, outcome: Outcome, pipeline: Pipeline) -> str:
+    """Say what was not done because moving costs more than it gains; empty if that is nothing."""
+    free, plan = outcome.free, outcome.plan
+    if free is None or plan is None or not free.promise.switch_cost:
+        return ""
+    gross = replace(free.promise, switch_cost=0.0)
+    return (
+        f"; moving to {' + '.join(free.variants)} ({_difference(present, gross)}) would gain "
+        f"{_gain(present, gross, pipeline):.1%} and cost {_switch_cost(free.promise)}"
+    )
+
+
+def _switch_cost(promise: Promise) -> str:
+    unit = "cores" if promise.cost_per_hour is None else "per hour"
+    return f"{promise.switch_cost:.3g} {unit} over the time it is expected to rule"
 
 
 def _keep(reason: str, running: Plan, proposed: Plan | None, *, gain: float | None) -> Decision:
@@ -218,10 +240,13 @@ def _unwilling(gain: float, pipeline: Pipeline, since_change_s: float) -> str:
 
 
 def _gain(present: Promise, proposed: Promise, pipeline: Pipeline) -> float:
-    """Return the gain in what the goal puts first, or in what comes second where that is equal."""
+    """Return the gain in what the goal puts first, or in what comes second where that is equal.
+
+    What moving costs is taken off; the running plan's own was paid long ago.
+    """
     criteria = {
         "accuracy": (present.accuracy, proposed.accuracy),
-        "cost": (-_cost(present), -_cost(proposed)),
+        "cost": (-_cost(present), -_cost(proposed) - proposed.switch_cost),
     }
     goal = pipeline.objective.goal
     order = {
@@ -235,7 +260,8 @@ def _gain(present: Promise, proposed: Promise, pipeline: Pipeline) -> float:
             return gain
     if order:
         return 0.0
-    return (proposed.objective - present.objective) / max(abs(present.objective), 1e-9)
+    after = proposed.objective - pipeline.objective.cost_weight * proposed.switch_cost
+    return (after - present.objective) / max(abs(present.objective), 1e-9)
 
 
 def _cost(promise: Promise) -> float:

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from optimizer.decide import decide
 from optimizer.explain import binding_limits, limits_of, relaxed
 from optimizer.options import TOLERANCE, Beaten, StageOptions, beaten_options
 from optimizer.plan import solve_plan, to_plan
 from optimizer.problem import build_problem
 from optimizer.solvers import Solution
 from optimizer.solvers.goals import goal_key, solve_goal
-from penstock.domain import Goal, LatencyModel
+from optimizer.switching import Running, expected_ruling_s
+from penstock.domain import Forecast, Goal, LatencyModel
 
 if TYPE_CHECKING:
+    from optimizer.decide import Decision
     from optimizer.plan import Outcome
     from optimizer.problem import Problem
     from optimizer.solvers import Solver
@@ -97,6 +100,40 @@ def explain_plan(
         beaten=tuple(
             beaten_options(stage, table, load_rps, pipeline=pipeline) for stage in pipeline.stages
         ),
+    )
+
+
+def explain_move(
+    pipeline: Pipeline,
+    table: ProfileTable,
+    load_rps: float,
+    *,
+    solver: Solver,
+    running: Plan,
+    since_change_s: float,
+) -> Decision:
+    """Return what a tick would decide for a load [req/s at the entry] of which it is certain.
+
+    Raises:
+        ProfileError: profiles are missing.
+        DomainError: the load makes no sense.
+    """
+    ruling_s = expected_ruling_s(pipeline.adaptation, since_change_s)
+    outcome = solve_plan(
+        pipeline,
+        table,
+        load_rps,
+        solver=solver,
+        running=Running(plan=running, ruling_s=ruling_s),
+    )
+    horizon_s = pipeline.adaptation.horizon_s
+    return decide(
+        running,
+        outcome,
+        forecast=Forecast(load_rps=load_rps, horizon_s=horizon_s, forecaster="given"),
+        pipeline=pipeline,
+        table=table,
+        since_change_s=since_change_s,
     )
 
 

@@ -25,6 +25,7 @@ from optimizer.solvers import Status, require_time_limit
 
 if TYPE_CHECKING:
     from optimizer.solvers import Solver
+    from optimizer.switching import Running
     from penstock.domain import Pipeline, Plan, ProfileTable
 
 TARGET, COST, LOAD, SLO = "objective.accuracy_target", "max_cost_per_hour", "load", "slo.latency_s"
@@ -91,7 +92,7 @@ class Climb:
         return replace(self.found, load_rps=load_rps, explanation=self.explanation)
 
 
-def climb(
+def climb(  # noqa: PLR0913 - what is asked, with what, and what is there before
     pipeline: Pipeline,
     table: ProfileTable,
     load_rps: float,
@@ -99,18 +100,19 @@ def climb(
     solver: Solver,
     time_limit_s: float = 10.0,
     cost_ceiling: float | None = None,
+    running: Running | None = None,
 ) -> Climb:
     """Return the plan of the first rung that serves a load [req/s at the entry].
 
     ``cost_ceiling`` is what ``max_cost_per_hour`` may rise to when it is given up; ``None`` is
-    whatever it takes.
+    whatever it takes. ``running`` is as for ``solve_plan``.
 
     Raises:
         ProfileError: profiles are missing.
         DomainError: the load or the time limit makes no sense.
     """
     require_time_limit(time_limit_s)
-    ladder = _Ladder(table, load_rps, solver, time.perf_counter() + time_limit_s)
+    ladder = _Ladder(table, load_rps, solver, running, time.perf_counter() + time_limit_s)
     given_up: tuple[str, ...] = ()
     status = Status.INFEASIBLE
     for path, asked in _rungs(pipeline, cost_ceiling):
@@ -174,11 +176,17 @@ class _Ladder:
     table: ProfileTable
     load_rps: float
     solver: Solver
+    running: Running | None
     deadline_s: float
 
     def plan(self, asked: Pipeline, load_rps: float) -> Outcome:
         return find_plan(
-            asked, self.table, load_rps, solver=self.solver, time_limit_s=self._left_s()
+            asked,
+            self.table,
+            load_rps,
+            solver=self.solver,
+            time_limit_s=self._left_s(),
+            running=self.running,
         )
 
     def last_rungs(

@@ -23,6 +23,7 @@ from penstock.domain import AccuracyMode, Option
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from optimizer.switching import StageSwitch
     from penstock.domain import Pipeline, ProfilePoint, ProfileTable, Stage, Variant
 
     Floats = NDArray[np.float64]
@@ -78,11 +79,12 @@ def falls_short(value: float, floor: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What every stage has to keep up with."""
+    """What every stage has to keep up with; ``switch`` is what one of them runs already."""
 
     load_rps: float
     headroom: float
     pipeline: Pipeline
+    switch: StageSwitch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ def stage_options(stage: Stage, table: ProfileTable, need: Need) -> StageOptions
     slo_s = need.pipeline.slo.latency_s
     is_within = grid.is_made & (grid.latency_s <= slo_s * (1 + TOLERANCE))
     rows, columns = np.nonzero(is_within)
-    kept = _undominated(grid, rows, columns, by_name=_counts_by_name(stage, need.pipeline))
+    merits = _merits(grid, rows, columns, need)
+    kept = _undominated(grid, rows, merits, by_name=_counts_by_name(stage, need.pipeline))
     options = [
         _option(stage, grid, int(i), int(n)) for i, n in zip(rows[kept], columns[kept], strict=True)
     ]
@@ -253,8 +256,8 @@ def beaten_options(
     slo_s = pipeline.slo.latency_s
     rows, columns = np.nonzero(grid.is_made & (grid.latency_s <= slo_s * (1 + TOLERANCE)))
     by_name = _counts_by_name(stage, pipeline)
-    kept = _undominated(grid, rows, columns, by_name=by_name)
-    merits = _merits(grid, rows, columns)
+    merits = _merits(grid, rows, columns, need)
+    kept = _undominated(grid, rows, merits, by_name=by_name)
     found = []
     for i in np.setdiff1d(np.arange(len(rows)), kept):
         beats = np.all(merits[kept] <= merits[i], axis=1)
@@ -271,7 +274,7 @@ def beaten_options(
     return tuple(found)
 
 
-def _merits(grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
+def _merits(grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp], need: Need) -> Floats:
     """Return what counts for each option, less being better: (options, merits)."""
     of = grid.candidates
     replicas = grid.first + columns
@@ -283,19 +286,24 @@ def _merits(grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> F
     ]
     if any(c.replica_hour for c in of):
         merits.insert(1, np.array([c.replica_hour for c in of])[rows] * replicas)
+    if need.switch is not None:
+        pods = [(of[i].variant.name, of[i].cpu_cores) for i in rows]
+        unit = [c.replica_hour if need.switch.is_priced else c.cpu_cores for c in of]
+        merits += need.switch.columns(pods, np.array(unit)[rows], replicas.astype(float))
     return np.column_stack(merits)
 
 
 def _undominated(
-    grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp], *, by_name: bool
+    grid: _Grid, rows: NDArray[np.intp], points: Floats, *, by_name: bool
 ) -> NDArray[np.intp]:
     """Leave out each option that another one beats in latency, price, cores, batch and accuracy.
+
+    And in what it costs to move to, where that counts.
 
     What is left out could be replaced in any choice by what beats it, with every constraint kept
     and the objective no lower, for no accuracy falls when a stage's rises. Where it depends on the
     variant's name only its own options can replace one.
     """
-    points = _merits(grid, rows, columns)
     if not by_name:
         return np.sort(frontier(points))
     names = np.array([c.variant.name for c in grid.candidates])[rows]

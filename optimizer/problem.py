@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import product, zip_longest
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from penstock.errors import DomainError, ProfileError
 from penstock.graph import is_chain, paths
 
 if TYPE_CHECKING:
+    from optimizer.switching import StageSwitch
     from penstock.domain import Node, Objective, Option, Pipeline, ProfileTable, Slo
 
 
@@ -37,6 +38,11 @@ class Problem:
     order to an accuracy, in joint mode only. ``is_priced`` says that cost means money and not
     cores. ``graph`` composes the stages' accuracies, ``None`` being the Sequence of all of them. A
     *choice* is an option index per stage, in stage order.
+
+    ``switches`` hold what each stage runs, so that a move has a cost; () when moving is free. At
+    most ``max_switches`` stages change their pods, and cost and the cost of moving together do not
+    exceed ``max_paid``. ``incumbent`` is a choice to start from: a hint, which solvers are free to
+    pass over.
     """
 
     pipeline: str
@@ -50,6 +56,10 @@ class Problem:
     is_priced: bool = False
     max_cost_per_hour: float | None = None
     graph: Node | None = None
+    switches: tuple[StageSwitch, ...] = ()
+    max_switches: int | None = None
+    max_paid: float | None = None
+    incumbent: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         known = range(len(self.stages))
@@ -80,6 +90,30 @@ class Problem:
     def cost(self, chosen: Sequence[Option]) -> float:
         """Return the cost in the objective's unit: money per hour, or cores."""
         return self.cost_per_hour(chosen) if self.is_priced else self.cost_cores(chosen)
+
+    def switch_cost(self, chosen: Sequence[Option]) -> float:
+        """Return what moving to the options costs, in the unit of ``cost``."""
+        if not self.switches:
+            return 0.0
+        return math.fsum(s.cost(o) for s, o in zip(self.switches, chosen, strict=True))
+
+    def switched(self, chosen: Sequence[Option]) -> int:
+        """Return how many stages change their variant or cores."""
+        if not self.switches:
+            return 0
+        return sum(s.is_switch(o) for s, o in zip(self.switches, chosen, strict=True))
+
+    def paid(self, chosen: Sequence[Option]) -> float:
+        """Return the cost with that of moving."""
+        return self.cost(chosen) + self.switch_cost(chosen)
+
+    def known_choice(self) -> tuple[int, ...]:
+        """Return the incumbent if it is a choice that keeps every limit, else ()."""
+        known = self.incumbent
+        in_range = len(known) == len(self.stages) and all(
+            0 <= i < len(stage.options) for i, stage in zip(known, self.stages, strict=True)
+        )
+        return known if in_range and self.is_feasible(self.chosen(known)) else ()
 
     def accuracy(self, chosen: Sequence[Option]) -> float:
         """Return the accuracy in the objective's mode."""
@@ -115,11 +149,11 @@ class Problem:
         return inseparable_node(self.graph, weights.mode)
 
     def objective_of(self, chosen: Sequence[Option]) -> float:
-        """Return alpha x accuracy - beta x cost - delta x sum of batches."""
+        """Return alpha x accuracy - beta x (cost, that of moving too) - delta x sum of batches."""
         weights = self.objective
         return (
             weights.accuracy_weight * self.accuracy(chosen)
-            - weights.cost_weight * self.cost(chosen)
+            - weights.cost_weight * self.paid(chosen)
             - weights.batch_weight * sum(o.batch_size for o in chosen)
         )
 
@@ -133,8 +167,19 @@ class Problem:
                 self.max_cost_per_hour is None
                 or not exceeds(self.cost_per_hour(chosen), self.max_cost_per_hour)
             )
+            and (self.max_switches is None or self.switched(chosen) <= self.max_switches)
+            and (self.max_paid is None or not exceeds(self.paid(chosen), self.max_paid))
             and (floor is None or not falls_short(self.accuracy(chosen), floor))
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """From where a plan would have to move; without ``counts`` only where to start looking."""
+
+    switches: tuple[StageSwitch, ...]
+    counts: bool = True
+    max_switches: int | None = None
 
 
 def build_problem(
@@ -143,13 +188,15 @@ def build_problem(
     load_rps: float,
     *,
     headroom: float | None = None,
+    move: Move | None = None,
 ) -> Problem:
     """Return the problem of serving ``load_rps`` [req/s at the entry] with a pipeline.
 
     An option is a variant at a profiled batch size with the fewest replicas that carry the load and
     ``headroom`` (a share; ``None`` takes ``pipeline.adaptation.headroom``), or with more replicas
     where they make the stage faster. Options that another one beats in everything are left out,
-    which loses nothing.
+    which loses nothing. ``move`` says from where the pipeline would have to move, and whether that
+    counts.
 
     Raises:
         ProfileError: profiles, batch sizes or joint accuracies are missing; it lists all of them.
@@ -159,13 +206,15 @@ def build_problem(
         raise DomainError(f"a load must be finite and at least 0 req/s, got {load_rps}")
     require_profiles(pipeline, table)
     share = pipeline.adaptation.headroom if headroom is None else headroom
+    switches = move.switches if move and move.counts else ()
+    stages = tuple(
+        stage_options(stage, table, Need(load_rps, share, pipeline, switch))
+        for stage, switch in zip_longest(pipeline.stages, switches)
+    )
     return Problem(
         pipeline=pipeline.name,
         load_rps=load_rps,
-        stages=tuple(
-            stage_options(stage, table, Need(load_rps, share, pipeline))
-            for stage in pipeline.stages
-        ),
+        stages=stages,
         paths=_paths(pipeline),
         slo=pipeline.slo,
         objective=pipeline.objective,
@@ -174,7 +223,24 @@ def build_problem(
         is_priced=pipeline.prices is not None,
         max_cost_per_hour=pipeline.max_cost_per_hour,
         graph=pipeline.graph,
+        switches=switches,
+        max_switches=move.max_switches if move and switches else None,
+        incumbent=_incumbent(stages, move) if move else (),
     )
+
+
+def _incumbent(stages: Sequence[StageOptions], move: Move) -> tuple[int, ...]:
+    """Return the running choice; where it was left out, with the fewest replicas of its kind."""
+    found = []
+    for stage, switch in zip(stages, move.switches, strict=False):
+        kind = [
+            (option.replicas, i)
+            for i, option in enumerate(stage.options)
+            if not switch.is_switch(option) and option.batch_size == switch.running.batch_size
+        ]
+        as_now = [pair for pair in kind if pair[0] == switch.running.replicas]
+        found += [i for _, i in as_now or sorted(kind)[:1]]
+    return tuple(found)
 
 
 def _paths(pipeline: Pipeline) -> tuple[tuple[int, ...], ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from optimizer.solvers.goals import solve_goal
 from optimizer.tail import Visit, flow_of, padded_quantile_s
 
 if TYPE_CHECKING:
-    from optimizer.problem import Problem
+    from optimizer.problem import Move, Problem
     from optimizer.solvers import Solver
     from penstock.domain import Option, Pipeline, ProfileTable
 
@@ -64,14 +64,35 @@ def search_tail(
     *,
     solver: Solver,
     time_limit_s: float,
+    move: Move | None = None,
 ) -> TailFound:
     """Return the best choice that keeps the SLO by the convolution; without choices if none does.
+
+    ``move`` is as for ``build_problem``.
 
     Raises:
         ProfileError: profiles are missing.
         DomainError: the load or the time limit makes no sense.
     """
     started = time.perf_counter()
+
+    def at(factor: float, limit_s: float) -> TailFound:
+        slo = replace(pipeline.slo, latency_s=pipeline.slo.latency_s * factor)
+        problem = build_problem(replace(pipeline, slo=slo), table, load_rps, move=move)
+        solution = solve_goal(solver, problem, time_limit_s=limit_s)
+        latency_s = math.inf
+        if solution.choices:
+            chosen = problem.chosen(solution.choices)
+            latency_s = tail_latency_s(chosen, pipeline, table, load_rps)
+        return TailFound(solution=solution, problem=problem, latency_s=latency_s)
+
+    return _searched(at, pipeline.slo.latency_s, started=started, time_limit_s=time_limit_s)
+
+
+def _searched(
+    at: Callable[[float, float], TailFound], slo_s: float, *, started: float, time_limit_s: float
+) -> TailFound:
+    """Return the best of what is found ``at`` factors of the SLO within the time."""
     best: TailFound | None = None
     low, high, factor = 0.0, math.inf, 1.0
     first = None
@@ -79,16 +100,16 @@ def search_tail(
         left_s = time_limit_s - (time.perf_counter() - started)
         if best is not None and left_s <= 0:
             break
-        found = _at(pipeline, table, load_rps, factor, solver=solver, limit_s=max(left_s, 0.01))
+        found = at(factor, max(left_s, 0.01))
         first = found if first is None else first
-        is_kept = not exceeds(found.latency_s, pipeline.slo.latency_s)
+        is_kept = not exceeds(found.latency_s, slo_s)
         if found.solution.choices and is_kept:
             best, low = found, factor
         elif found.solution.choices:
             high = factor
         else:
             low = factor
-        factor = _next(low, high, found, pipeline.slo.latency_s)
+        factor = _next(low, high, found, slo_s)
         if factor > _HIGHEST or high <= low * _GRAIN:
             break
     seconds = time.perf_counter() - started
@@ -105,24 +126,6 @@ def search_tail(
             )
         return replace(first, solution=lost)
     return replace(best, solution=_as_feasible(best.solution, low, seconds))
-
-
-def _at(
-    pipeline: Pipeline,
-    table: ProfileTable,
-    load_rps: float,
-    factor: float,
-    *,
-    solver: Solver,
-    limit_s: float,
-) -> TailFound:
-    slo = replace(pipeline.slo, latency_s=pipeline.slo.latency_s * factor)
-    problem = build_problem(replace(pipeline, slo=slo), table, load_rps)
-    solution = solve_goal(solver, problem, time_limit_s=limit_s)
-    latency_s = math.inf
-    if solution.choices:
-        latency_s = tail_latency_s(problem.chosen(solution.choices), pipeline, table, load_rps)
-    return TailFound(solution=solution, problem=problem, latency_s=latency_s)
 
 
 def _next(low: float, high: float, found: TailFound, slo_s: float) -> float:

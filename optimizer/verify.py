@@ -15,17 +15,18 @@ from optimizer.accuracy import stage_accuracies
 from optimizer.latency import find_point, max_wait_s, stage_capacity_rps, stage_latency_s
 from optimizer.options import TOLERANCE, exceeds, falls_short
 from optimizer.tail import PADDING, Visit, flow_of, padded_quantile_s
+from optimizer.verify_change import band_faults, hourly, moving_cost
 from optimizer.verify_graph import correct, product_of, slowest, visit_ratios
 from penstock.domain import AccuracyMode, LatencyModel, Promise
 from penstock.errors import DomainError, ProfileError
 
 if TYPE_CHECKING:
+    from optimizer.switching import Running
     from penstock.domain import (
         Node,
         Option,
         Pipeline,
         Plan,
-        Prices,
         ProfilePoint,
         ProfileTable,
         Stage,
@@ -115,13 +116,18 @@ def _latency_s(
 
 
 def verify(
-    plan: Plan, pipeline: Pipeline, table: ProfileTable, load_rps: float | None = None
+    plan: Plan,
+    pipeline: Pipeline,
+    table: ProfileTable,
+    load_rps: float | None = None,
+    *,
+    running: Running | None = None,
 ) -> tuple[str, ...]:
     """Return every promise and limit that a plan breaks, by its path in the plan; none is well.
 
     The promised numbers are recomputed at the plan's own load. The limits (the SLO, the cores, the
     load with the headroom of ``pipeline.adaptation``) are checked at ``load_rps``, by default the
-    same.
+    same. ``running`` is what the plan was made to move from.
     """
     faults = [*_structure_faults(plan, pipeline)] or [*_profile_faults(plan, table)]
     mode = pipeline.objective.mode
@@ -130,10 +136,13 @@ def verify(
     if faults:
         return tuple(faults)
     load = plan.load_rps if load_rps is None else load_rps
+    moving = moving_cost(plan, pipeline, table, running)
     return (
         *_option_faults(plan, pipeline, table),
         *_promise_faults(plan, evaluate(plan, pipeline, table, plan.load_rps)),
+        *_number_fault("promise.switch_cost", plan.promise.switch_cost, moving),
         *_limit_faults(evaluate(plan, pipeline, table, load), pipeline, load),
+        *band_faults(plan, pipeline),
     )
 
 
@@ -228,20 +237,8 @@ def _price(
         ),
         accuracy=profile.accuracy if declared is None else declared,
         max_wait_s=max_wait_s(point),
-        cost_per_hour=_hourly(option, stage, pipeline.prices),
+        cost_per_hour=hourly(option, stage, pipeline.prices, replicas=option.replicas),
     )
-
-
-def _hourly(option: Option, stage: Stage, prices: Prices | None) -> float:
-    """Return the bill of one hour, resource class by resource class."""
-    if prices is None:
-        return 0.0
-    variant = stage.variant(option.variant)
-    share = prices.spot_share if variant.spot else 1.0
-    cpu = prices.cpu_core_hour * option.cpu_cores * option.replicas
-    memory = prices.memory_gib_hour * variant.memory_mib / 1024 * option.replicas
-    gpu = prices.gpu_hour * variant.gpus * option.replicas
-    return (cpu + memory + gpu) * share
 
 
 def _accuracy(

@@ -9,11 +9,11 @@ offered here too, from the module that has them.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from penstock.adaptation import Adaptation, Mode
 from penstock.checks import not_negative, positive, require, share, unique
 from penstock.errors import DomainError
 from penstock.graph import Merge, Node, NodeKind, Step, require_graph, sequence, visits
@@ -52,14 +52,6 @@ __all__ = [
     "Step",
     "Variant",
 ]
-
-
-class Mode(StrEnum):
-    """What a tick may do."""
-
-    OFF = "off"
-    ADVISE = "advise"
-    APPLY = "apply"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,55 +159,6 @@ class Slo:
     def __post_init__(self) -> None:
         positive("slo: latency_s", self.latency_s)
         require(0 < self.quantile < 1, f"slo: quantile must lie in (0, 1), got {self.quantile}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adaptation:
-    """How often and how willingly the running plan is changed.
-
-    ``step_s`` is the length of one load sample, ``window_steps`` how many of them a forecast sees,
-    ``horizon_steps`` how many a plan must outlive (tick + solve + start of a replica). A plan is
-    made for ``forecast_quantile`` of the forecast, plus ``headroom``. A plan that is better is
-    taken only when it improves the objective by ``min_gain`` (share of the running plan's) and
-    ``cooldown_s`` has passed since the last change; a plan that is needed to carry the forecast is
-    taken at once. ``history_speedup`` is how many seconds of the load history one second of this
-    pipeline stands for: 1 but for examples that live faster than the trace they learn from.
-    """
-
-    mode: Mode = Mode.APPLY
-    interval_s: float = 60.0
-    step_s: float = 10.0
-    window_steps: int = 12
-    horizon_steps: int = 2
-    forecast_quantile: float = 0.9
-    headroom: float = 0.1
-    min_gain: float = 0.02
-    cooldown_s: float = 60.0
-    history: int = 50
-    history_speedup: float = 1.0
-
-    def __post_init__(self) -> None:
-        positive("adaptation: interval_s", self.interval_s)
-        positive("adaptation: step_s", self.step_s)
-        positive("adaptation: window_steps", self.window_steps)
-        positive("adaptation: horizon_steps", self.horizon_steps)
-        positive("adaptation: history", self.history)
-        positive("adaptation: history_speedup", self.history_speedup)
-        require(
-            0 < self.forecast_quantile < 1,
-            f"adaptation: forecast_quantile must lie in (0, 1), got {self.forecast_quantile}",
-        )
-        for name in ("headroom", "min_gain", "cooldown_s"):
-            value = getattr(self, name)
-            require(
-                math.isfinite(value) and value >= 0,
-                f"adaptation: {name} must be finite and at least 0, got {value}",
-            )
-
-    @property
-    def horizon_s(self) -> float:
-        """Seconds that a plan must outlive."""
-        return self.step_s * self.horizon_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ class Option:
     service); ``capacity_rps`` is what its replicas carry together, counted at the pipeline's
     *entry* (visit ratio taken out). ``max_wait_s`` is how long the predictor may hold a batch that
     is not full; the latency counts on it. ``cost_per_hour`` is the price of all replicas, 0 where
-    the pipeline has no prices.
+    the pipeline has no prices. ``band`` is the fewest and the most replicas that an autoscaler may
+    choose until the next plan; ``None`` where no forecast tells.
     """
 
     stage: str
@@ -28,6 +29,7 @@ class Option:
     accuracy: float
     max_wait_s: float = 0.0
     cost_per_hour: float = 0.0
+    band: tuple[int, int] | None = None
 
     @property
     def cost_cores(self) -> float:
@@ -42,7 +44,9 @@ class Promise:
     ``accuracy`` is in the objective's mode; ``accuracy_product`` and ``accuracy_joint`` say both
     where both are known, because the product of stage accuracies can overstate the pipeline's by a
     third. ``headroom_rps`` is capacity less load; ``latency_model`` names how stage latencies were
-    added up, and ``latency_padding`` the share by which the result was raised.
+    added up, and ``latency_padding`` the share by which the result was raised. ``switch_cost`` is
+    what moving to the plan cost when it was made, in the unit of the cost, spread over the time it
+    was expected to rule; the objective is without it.
     """
 
     latency_s: float
@@ -55,6 +59,7 @@ class Promise:
     latency_model: str = "sum-of-quantiles"
     cost_per_hour: float | None = None
     latency_padding: float = 0.0
+    switch_cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

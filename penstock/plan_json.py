@@ -16,7 +16,7 @@ FORMAT = "penstock.dev/plan/v1"
 _TOP = ("format", "pipeline", "load_rps", "stages", "promise", "solver")
 _WHOLE = {"batch_size": 1, "replicas": 0}
 _SHARES = {"accuracy_product", "accuracy_joint"}
-_SINCE_V1 = {"cost_per_hour", "latency_padding"}
+_SINCE_V1 = {"cost_per_hour", "latency_padding", "switch_cost", "band"}
 """What older documents do not have; the dataclasses' defaults stand in."""
 _MAY_BE_NONE = {"accuracy_joint", "cost_per_hour"}
 _ANY_SIGN = {"objective"}
@@ -111,6 +111,8 @@ class _Reader:
     def _value(self, name: str, found: Any, path: str) -> Any:
         if name in _TEXTS:
             return self._text(found, path)
+        if name == "band":
+            return self._band(found, path)
         if name in _WHOLE:
             return self._whole(found, path, least=_WHOLE[name])
         if name in _MAY_BE_NONE and found is None and path.startswith("promise"):
@@ -122,6 +124,15 @@ class _Reader:
             least=-math.inf if name in _ANY_SIGN else 0.0,
             most=1.0 if is_share else math.inf,
         )
+
+    def _band(self, found: Any, path: str) -> tuple[int, int] | None:
+        if found is None:
+            return None
+        if not isinstance(found, list) or len(found) != 2:
+            self._fault(path, f"must be a pair of whole numbers, got {found!r}")
+            return None
+        low = self._whole(found[0], f"{path}[0]", least=0)
+        return (low, self._whole(found[1], f"{path}[1]", least=low))
 
     def _text(self, found: Any, path: str) -> str:
         if isinstance(found, str):

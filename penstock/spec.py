@@ -44,6 +44,7 @@ from penstock.errors import DomainError, SpecError
 from penstock.graph_document import GraphDocument, graph_document, graph_sense, to_graph
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
+Between = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Count = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 
 
@@ -95,10 +96,17 @@ class _Adaptation(Document):
     step_s: Positive = 10.0
     window_steps: Count = 12
     horizon_steps: Count = 2
-    forecast_quantile: Annotated[float, Field(gt=0, lt=1, strict=True)] = 0.9
+    forecast_quantile: Between = 0.9
     headroom: NotNegative = 0.1
     min_gain: NotNegative = 0.02
     cooldown_s: NotNegative = 60.0
+    solve_s: NotNegative = 1.0
+    start_s: NotNegative = 15.0
+    rollout_s: NotNegative = 20.0
+    drain_s: NotNegative = 10.0
+    switch_weight: NotNegative = 1.0
+    max_step: Annotated[int, Field(ge=0, le=200, strict=True)] | None = None
+    band_quantiles: tuple[Between, Between] = (0.5, 0.99)
     history: Count = 50
     history_speedup: Positive = 1.0
 
@@ -165,7 +173,7 @@ def format_pipeline(pipeline: Pipeline) -> str:
             "slo": _plain(_Slo, pipeline.slo),
             **_limits_document(pipeline),
             "objective": _without_none(_plain(_Objective, pipeline.objective)),
-            "adaptation": _plain(_Adaptation, pipeline.adaptation),
+            "adaptation": _without_none(_plain(_Adaptation, pipeline.adaptation)),
             "stages": [_stage_document(s) for s in pipeline.stages],
             **({} if pipeline.graph is None else {"graph": graph_document(pipeline.graph)}),
         },

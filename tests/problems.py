@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from optimizer.accuracy import normalised_ranks
 from optimizer.options import StageOptions
 from optimizer.problem import Problem
+from optimizer.switching import StageSwitch
 from penstock.domain import AccuracyMode, Goal, Objective, Slo
 from tests import builders
 
@@ -115,4 +116,40 @@ def problems(draw: st.DrawFn, *, max_stages: int = 5, ordered: bool = False) -> 
         is_priced=draw(st.booleans()),
         max_cost_per_hour=draw(st.none() | st.integers(1, 40).map(lambda n: n / 10)),
         joint_accuracy=joint if mode is AccuracyMode.JOINT else {},
+    )
+
+
+@st.composite
+def moves(draw: st.DrawFn, *, max_stages: int = 4, ordered: bool = False) -> Problem:
+    """Problems where something runs: one of the options, or what is no option any more."""
+    asked = draw(problems(max_stages=max_stages, ordered=ordered))
+    running = [
+        replace(
+            draw(st.sampled_from(stage.options)),
+            variant=draw(st.sampled_from("abcd")),
+            replicas=draw(st.integers(0, 4)),
+        )
+        if draw(st.booleans())
+        else draw(st.sampled_from(stage.options))
+        for stage in asked.stages
+    ]
+    start_s = {name: draw(st.sampled_from([0.0, 5.0, 20.0])) for name in "abc"}
+    factor = draw(st.sampled_from([0.0, 1 / 600, 1 / 60, 1.0]))
+    switches = tuple(
+        StageSwitch(
+            running=option,
+            running_cost=option.cost_per_hour if asked.is_priced else option.cost_cores,
+            start_s=start_s,
+            overlap_s=draw(st.sampled_from([0.0, 30.0])),
+            factor=factor,
+            is_priced=asked.is_priced,
+        )
+        for option in running
+    )
+    hint = tuple(draw(st.integers(0, len(stage.options))) for stage in asked.stages)
+    return replace(
+        asked,
+        switches=switches,
+        max_switches=draw(st.none() | st.integers(0, len(asked.stages))),
+        incumbent=draw(st.sampled_from([(), hint])),
     )

@@ -62,9 +62,7 @@ class FrontierSolver:
             return unsolvable
         if problem.inseparable_node() is not None:
             problem = tabulated(problem)
-        search = _Search(
-            deadline_s=started + time_limit_s, found=Found(choices=(), value=-math.inf)
-        )
+        search = _Search(deadline_s=started + time_limit_s, found=_start(problem))
         is_joint = problem.objective.mode is AccuracyMode.JOINT
         complete = True
         try:
@@ -73,6 +71,13 @@ class FrontierSolver:
             complete = False
             search.explanation = f"cut short after {time.perf_counter() - started:.3g} s"
         return _solution(problem, search, complete=complete, started=started)
+
+
+def _start(problem: Problem) -> Found:
+    """Return the choice to improve on: the incumbent, if it keeps the limits."""
+    known = problem.known_choice()
+    value = problem.objective_of(problem.chosen(known)) if known else -math.inf
+    return Found(choices=known, value=value)
 
 
 def _solution(problem: Problem, search: _Search, *, complete: bool, started: float) -> Solution:
@@ -97,9 +102,9 @@ def _search_frontier(problem: Problem, search: _Search) -> None:
     walk = Walk(terms_of(problem), deadline_s=search.deadline_s)
     search.bound = walk.bound
     try:
-        walk.best(-math.inf)
+        walk.best(search.found.value)
     finally:
-        search.found = walk.found
+        search.found = walk.found if walk.found.choices else search.found
     search.explanation = f"at most {walk.most_labels} ways side by side"
 
 

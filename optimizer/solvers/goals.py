@@ -2,7 +2,8 @@
 
 An order (accuracy first, or cost first) is solved exactly as a chain of problems: the best value of
 the first criterion becomes a limit of the next problem, whose objective is the second criterion,
-and so on. What differs by less than ``options.TOLERANCE``, as a share, counts as equal.
+and so on. Cost is with what moving costs, where that counts. What differs by less than
+``options.TOLERANCE``, as a share, counts as equal.
 """
 
 from __future__ import annotations
@@ -50,14 +51,14 @@ def solve_goal(solver: Solver, problem: Problem, *, time_limit_s: float) -> Solu
             found = found if found.choices else answer
             break
         found, proven = answer, proven and answer.status is Status.OPTIMAL
-        narrowed = _held(narrowed, weights, answer.choices)
+        narrowed = replace(_held(narrowed, weights, answer.choices), incumbent=answer.choices)
     return _in_weights(found, problem, proven=proven, seconds=time.perf_counter() - started)
 
 
 def goal_key(problem: Problem, choices: tuple[int, ...]) -> tuple[float, ...]:
     """Return what a choice is ranked by under the problem's goal: the highest is the best."""
     chosen = problem.chosen(choices)
-    accuracy, cost = problem.accuracy(chosen), -problem.cost(chosen)
+    accuracy, cost = problem.accuracy(chosen), -problem.paid(chosen)
     batches = -float(sum(o.batch_size for o in chosen))
     match problem.objective.goal:
         case Goal.ACCURACY_FIRST:
@@ -88,6 +89,8 @@ def _held(
         floor = max(problem.accuracy(chosen), problem.objective.accuracy_floor or 0.0)
         return replace(problem, objective=replace(problem.objective, accuracy_floor=floor))
     # Nothing is held to a cost of 0 by a limit that counts in shares of itself.
+    if weights == _COST and problem.switches:
+        return replace(problem, max_paid=max(problem.paid(chosen), 1e-9))
     cost = max(problem.cost(chosen), 1e-9)
     if weights == _COST and problem.is_priced:
         return replace(problem, max_cost_per_hour=cost)

@@ -183,6 +183,8 @@ def _solve(back_end: _BackEnd, problem: Problem, time_limit_s: float) -> Solutio
         # Pyomo forgets its files when a program dies or Ctrl-C comes.
         TempfileManager.clear_tempfiles(remove=True)
     choices = chosen_options(model, problem) if answer.has_incumbent else ()
+    if not choices and answer.condition == "maxTimeLimit":
+        choices = problem.known_choice()
     if choices and problem.is_feasible(problem.chosen(choices)):
         choices = polished(choices, problem)
     return _judged(

@@ -39,6 +39,10 @@ def build_model(problem: Problem) -> pyo.ConcreteModel:
         add_cores(model, problem, problem.max_cores)
     if problem.max_cost_per_hour is not None:
         add_budget(model, problem, problem.max_cost_per_hour)
+    if problem.max_paid is not None:
+        add_paid(model, problem, problem.max_paid)
+    if problem.max_switches is not None:
+        add_switches(model, problem, problem.max_switches)
     floor = problem.objective.accuracy_floor
     accuracy = add_accuracy(model, problem) if problem.objective.accuracy_weight or floor else 0.0
     if floor:
@@ -108,16 +112,47 @@ def add_budget(model: pyo.ConcreteModel, problem: Problem, max_cost_per_hour: fl
     )
 
 
+def add_paid(model: pyo.ConcreteModel, problem: Problem, max_paid: float) -> None:
+    """sum_s sum_o (r + w)[s,o] x[s,o] <= max_paid, with w = the cost of moving to the option."""
+    model.paid = pyo.Constraint(
+        expr=sum(
+            _paid(problem, s, o) / max_paid * model.choose[s, o]
+            for s, stage in enumerate(problem.stages)
+            for o in range(len(stage.options))
+        )
+        <= 1
+    )
+
+
+def add_switches(model: pyo.ConcreteModel, problem: Problem, max_switches: int) -> None:
+    """Sum of x[s,o] over the options that change a stage's pods <= max_switches."""
+    switched = [
+        model.choose[s, o]
+        for s, stage in enumerate(problem.stages)
+        for o, option in enumerate(stage.options)
+        if problem.switches[s].is_switch(option)
+    ]
+    if switched:
+        model.switches = pyo.Constraint(expr=sum(switched) <= max_switches)
+
+
+def _paid(problem: Problem, s: int, o: int) -> float:
+    """Return r + w of an option: its cost and that of moving to it."""
+    option = problem.stages[s].options[o]
+    moving = problem.switches[s].cost(option) if problem.switches else 0.0
+    return problem.cost([option]) + moving
+
+
 def add_accuracy_floor(model: pyo.ConcreteModel, accuracy: Expression, floor: float) -> None:
     """A >= accuracy_floor."""
     model.accuracy_floor = pyo.Constraint(expr=accuracy / floor >= 1)
 
 
 def add_objective(model: pyo.ConcreteModel, problem: Problem, accuracy: Expression) -> None:
-    """Maximise alpha A - beta sum r x - delta sum b x (IPA equation 8); r may be money."""
+    """Maximise alpha A - beta sum (r + w) x - delta sum b x (IPA equation 8 with w, moving)."""
     weights = problem.objective
     price = sum(
-        (weights.cost_weight * problem.cost([option]) + weights.batch_weight * option.batch_size)
+        (weights.cost_weight * _paid(problem, s, o) + weights.batch_weight * option.batch_size)
         * model.choose[s, o]
         for s, stage in enumerate(problem.stages)
         for o, option in enumerate(stage.options)

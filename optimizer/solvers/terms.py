@@ -86,7 +86,7 @@ def terms_of(problem: Problem) -> Terms:
     for s, stage in enumerate(problem.stages):
         accuracy = _scores(stage)
         share = 0.0 if linear is None else weights.accuracy_weight * linear[s]
-        values = share * accuracy - _price(problem, stage)
+        values = share * accuracy - _price(problem, s)
         stages.append(
             StageTerms(
                 uses=np.stack([*_uses(problem, s), *([short[s]] if short else [])], axis=1),
@@ -108,17 +108,24 @@ def _linear_weights(problem: Problem) -> list[float] | None:
     return None if share is None else [share] * count
 
 
-def _price(problem: Problem, stage: StageOptions) -> Floats:
+def _price(problem: Problem, s: int) -> Floats:
+    stage = problem.stages[s]
     batches = np.array([float(o.batch_size) for o in stage.options])
     weights = problem.objective
-    price: Floats = weights.cost_weight * _cost(problem, stage) + weights.batch_weight * batches
+    price: Floats = weights.cost_weight * _paid(problem, s) + weights.batch_weight * batches
     return price
 
 
-def _cost(problem: Problem, stage: StageOptions) -> Floats:
+def _paid(problem: Problem, s: int) -> Floats:
+    """Return what each option costs, with what moving to it does."""
+    options = problem.stages[s].options
     if problem.is_priced:
-        return np.array([o.cost_per_hour for o in stage.options])
-    return np.array([o.cost_cores for o in stage.options])
+        cost = np.array([o.cost_per_hour for o in options])
+    else:
+        cost = np.array([o.cost_cores for o in options])
+    if problem.switches:
+        cost = cost + np.array([problem.switches[s].cost(o) for o in options])
+    return cost
 
 
 def _scores(stage: StageOptions) -> Floats:
@@ -149,7 +156,7 @@ def _shortfalls(problem: Problem, linear: list[float] | None) -> list[Floats]:
 
 
 def _uses(problem: Problem, s: int) -> list[Floats]:
-    """Return the stage's use of the SLO on each path, then of the cores and the money."""
+    """Return the stage's use of the SLO on each path, then of cores, money and switches."""
     options = problem.stages[s].options
     latency = np.array([o.latency_s for o in options]) / problem.slo.latency_s
     columns = [latency if s in path else np.zeros(len(options)) for path in problem.paths]
@@ -157,6 +164,12 @@ def _uses(problem: Problem, s: int) -> list[Floats]:
         columns.append(np.array([o.cost_cores for o in options]) / problem.max_cores)
     if problem.max_cost_per_hour is not None:
         columns.append(np.array([o.cost_per_hour for o in options]) / problem.max_cost_per_hour)
+    if problem.max_paid is not None:
+        columns.append(_paid(problem, s) / problem.max_paid)
+    if problem.max_switches is not None:
+        each = 1 / problem.max_switches if problem.max_switches else _UNREACHABLE
+        switched = [float(problem.switches[s].is_switch(o)) for o in options]
+        columns.append(np.array(switched) * each)
     return columns
 
 

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from optimizer.plan import Outcome, plan_from_json, plan_to_json, solve_plan
 from optimizer.solvers import make_solver
-from optimizer.verify import verify
-from penstock.domain import AccuracyMode, Objective, Pipeline, Plan, ProfileTable, Slo
+from optimizer.switching import Running
+from optimizer.verify import evaluate, verify
+from optimizer.verify_change import moving_cost
+from penstock.domain import AccuracyMode, Adaptation, Objective, Pipeline, Plan, ProfileTable, Slo
+from tests import builders
 from tests.builders import pipeline, point, profile, stage, variant
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,10 +28,15 @@ BATCHES = st.sets(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=2).map(
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, batches: st.SearchStrategy[tuple[int, ...]] = BATCHES) -> Any:
+def cases(
+    draw: st.DrawFn,
+    *,
+    batches: st.SearchStrategy[tuple[int, ...]] = BATCHES,
+    most_stages: int = 3,
+) -> Any:
     """A pipeline of one to three stages with the profiles of its variants."""
     stages, profiles = [], []
-    for s in range(draw(st.integers(1, 3))):
+    for s in range(draw(st.integers(1, most_stages))):
         variants = []
         for v in range(draw(st.integers(1, 2))):
             one = variant(
@@ -227,3 +235,71 @@ def test_solvers_agree_on_plans(
     assert ours.status is oracle.status
     if ours.plan is not None and oracle.plan is not None:
         assert ours.plan.promise.objective == pytest.approx(oracle.plan.promise.objective, abs=1e-9)
+
+
+def every_plan(asked: Pipeline, table: ProfileTable, load_rps: float) -> list[Plan]:
+    """Every plan there is for a load, whatever beats it, that keeps all limits."""
+    each = [
+        [
+            builders.option(one.name, v.name, batch_size=b, cpu_cores=cores, replicas=n)
+            for v in one.variants
+            for b in v.batch_sizes
+            for cores in v.cpu_allocations
+            for n in range(one.min_replicas, one.max_replicas + 1)
+        ]
+        for one in asked.stages
+    ]
+    found = []
+    for stages in product(*each):
+        bare = builders.plan(pipeline=asked.name, load_rps=load_rps, stages=stages)
+        promise = evaluate(bare, asked, table, load_rps)
+        enough = promise.capacity_rps >= load_rps * (1 + asked.adaptation.headroom) * (1 - 1e-9)
+        roomy = asked.max_cores is None or promise.cost_cores <= asked.max_cores * (1 + 1e-6)
+        if enough and roomy and promise.latency_s <= asked.slo.latency_s * (1 + 1e-6):
+            found.append(replace(bare, promise=promise))
+    return found
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    case=cases(most_stages=2),
+    loads_rps=st.tuples(LOADS, LOADS),
+    weight=st.sampled_from([0.0, 1.0, 20.0]),
+    most=st.none() | st.integers(0, 1),
+    data=st.data(),
+)
+def test_a_move_is_the_best_of_all_plans_there_are(
+    case: tuple[Pipeline, ProfileTable],
+    loads_rps: tuple[float, float],
+    weight: float,
+    most: int | None,
+    data: st.DataObject,
+) -> None:
+    asked, table = case
+    asked = replace(asked, adaptation=Adaptation(switch_weight=weight, max_step=most))
+    begun = every_plan(asked, table, loads_rps[0])
+    assume(begun)
+    before = data.draw(st.sampled_from(begun))
+    running = Running(plan=before, ruling_s=60.0)
+
+    outcome = solve_plan(
+        asked, table, loads_rps[1], solver=make_solver("exhaustive"), running=running
+    )
+
+    possible = every_plan(asked, table, loads_rps[1])
+    few = [p for p in possible if most is None or switched(p, before) <= most]
+    assert (outcome.plan is None) == (not possible)
+    if outcome.plan is not None:
+        assert verify(outcome.plan, asked, table, running=running) == ()
+        best = max(worth(p, asked, table, running) for p in few or possible)
+        assert worth(outcome.plan, asked, table, running) == pytest.approx(best, abs=1e-9)
+
+
+def switched(plan: Plan, before: Plan) -> int:
+    pairs = zip(plan.stages, before.stages, strict=True)
+    return sum((a.variant, a.cpu_cores) != (b.variant, b.cpu_cores) for a, b in pairs)
+
+
+def worth(plan: Plan, asked: Pipeline, table: ProfileTable, running: Running) -> float:
+    moving = moving_cost(plan, asked, table, running)
+    return plan.promise.objective - asked.objective.cost_weight * moving

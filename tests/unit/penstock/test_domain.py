@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,8 +110,13 @@ def test_an_empty_load_has_a_last_rate_of_zero() -> None:
     assert Load(values_rps=(1.0, 2.0), step_s=1.0, end_s=0.0).last_rps == 2.0
 
 
-def test_the_horizon_is_steps_times_their_length() -> None:
-    assert Adaptation(step_s=2.0, horizon_steps=5).horizon_s == 10.0
+def test_a_forecast_looks_as_far_as_the_next_plan_is_in_force() -> None:
+    known = {"interval_s": 5.0, "solve_s": 0.5, "start_s": 2.0, "rollout_s": 1.0}
+    quick = Adaptation(step_s=2.0, horizon_steps=2, **known)
+    assert quick.lag_s == 3.5
+    assert (quick.steps_ahead, quick.horizon_s) == (5, 10.0)
+    assert replace(quick, horizon_steps=7).horizon_s == 14.0
+    assert replace(quick, rollout_s=2.5).steps_ahead == 5, "5 steps to the second"
 
 
 @pytest.mark.parametrize(

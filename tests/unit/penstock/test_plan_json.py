@@ -27,6 +27,24 @@ def test_a_plan_survives_the_round_trip() -> None:
     assert plan_from_json(plan_to_json(plan(solver="glpk"))).solver == "glpk"
 
 
+@pytest.mark.parametrize("band", [[1], [2, 1], [1, 2.5], "wide"])
+def test_a_band_is_a_rising_pair_of_whole_numbers(band: Any) -> None:
+    written = document()
+    written["stages"][1]["band"] = band
+
+    assert len(faults(written)) == 1
+    assert faults(written)[0].startswith("stages[1].band")
+
+
+def test_a_plan_written_before_there_were_bands_is_read() -> None:
+    written = document()
+    for entry in written["stages"]:
+        del entry["band"]
+    del written["promise"]["switch_cost"]
+
+    assert plan_from_json(json.dumps(written)) == plan()
+
+
 def test_equal_plans_have_equal_bytes() -> None:
     assert plan_to_json(plan()) == plan_to_json(plan_from_json(plan_to_json(plan())))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.domain import AccuracyMode, Mode
+from penstock.domain import AccuracyMode, Adaptation, Mode
 from penstock.errors import SpecError
 from penstock.spec import format_pipeline, parse_pipeline, read_pipeline
 from tests.builders import pipeline
@@ -54,6 +54,38 @@ def test_all_faults_come_in_one_answer_with_their_paths() -> None:
     )
     assert any(f.startswith("spec.objective.mode: must be 'product'") for f in found)
     assert any(f.startswith("spec.stages[0].variants[0].batch_sizes[2]:") for f in found)
+
+
+def test_what_a_change_takes_is_read_and_written_back() -> None:
+    adaptation = (
+        "  adaptation: {solve_s: 0, start_s: 3, rollout_s: 4.5, drain_s: 1, switch_weight: 2, "
+        "max_step: 1, band_quantiles: [0.4, 0.95]}\n"
+    )
+    parsed = parse_pipeline(GOOD.replace("spec:\n", f"spec:\n{adaptation}"))
+    assert parsed.adaptation == Adaptation(
+        solve_s=0.0,
+        start_s=3.0,
+        rollout_s=4.5,
+        drain_s=1.0,
+        switch_weight=2.0,
+        max_step=1,
+        band_quantiles=(0.4, 0.95),
+    )
+    assert parse_pipeline(format_pipeline(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        ("start_s: -1", "spec.adaptation.start_s: must be greater than or equal to 0, got -1"),
+        ("max_step: -1", "spec.adaptation.max_step: must be greater than or equal to 0, got -1"),
+        ("band_quantiles: [0.9, 1]", "spec.adaptation.band_quantiles[1]: must be less than 1"),
+        ("band_quantiles: [0.9, 0.5]", "band_quantiles must rise within (0, 1)"),
+    ],
+)
+def test_what_a_change_cannot_take_is_a_fault(key: str, fault: str) -> None:
+    (found,) = faults_of(GOOD.replace("spec:\n", f"spec:\n  adaptation: {{{key}}}\n"))
+    assert fault in found
 
 
 def test_a_faulty_entry_does_not_make_its_list_too_short() -> None:
