@@ -2,15 +2,16 @@
 
 ``fixed`` (KServe's class ``none``): KServe writes ``minReplicas`` into the Deployment and enforces
 it; the plan alone decides.
-``hpa``: a HorizontalPodAutoscaler moves within a band that starts at the plan's replicas.
+``hpa``: a HorizontalPodAutoscaler moves within a band.
 ``keda``: KEDA does, by the arrivals at the gateway, and a stage may rest without a replica.
 ``external``: KServe leaves the Deployment's replicas alone. penstock writes them through its scale
 subresource (``serving.scale``), and any other autoscaler may move them within the band.
 
 The class is copied to the pods, so it is set when a service is created; changing it later rolls
 them, and some changes leave two autoscalers on one Deployment: see :func:`class_change_fault`.
-No band begins below the plan. So a trigger that reads nothing, which KEDA takes for zero, scales in
-to the plan and never below it.
+A plan that was made from a forecast with quantiles brings the band along. KEDA's begins at the plan
+all the same: a trigger that reads nothing, which KEDA takes for zero, scales in to the plan and
+never below it. An HPA without a metric stays where it is.
 """
 
 from __future__ import annotations
@@ -77,11 +78,16 @@ def replica_fields(
 def band(stage: Stage, option: Option, settings: RenderSettings) -> tuple[int, int]:
     """Return the fewest and the most replicas that an autoscaler may choose.
 
-    From the plan's to ``settings.band`` times as many, but never beyond the stage's
+    The plan's own band, where it has one; with ``keda`` from the plan's replicas on. Otherwise
+    from the plan's to ``settings.band`` times as many, but never beyond the stage's
     ``max_replicas``. Only a stage that may have no replica at all gets a band from 0, and not with
     ``hpa``, which needs one to measure.
     """
     fewest = 1 if settings.autoscaling is Autoscaling.HPA else min(1, stage.min_replicas)
+    if option.band is not None:
+        low, high = option.band
+        low = option.replicas if settings.autoscaling is Autoscaling.KEDA else low
+        return max(fewest, low), max(fewest, high)
     lowest = max(fewest, option.replicas)
     highest = min(stage.max_replicas, math.ceil(max(1, lowest) * settings.band))
     return lowest, max(lowest, highest)

@@ -30,7 +30,7 @@ from serving.autoscale import AUTOSCALER_CLASS, BAND_FIELDS, class_change_fault,
 from serving.disruption import BUDGET
 from serving.manifest import Key, Manifest, key_of, leaves, undo
 from serving.names import MANAGED_BY, OURS, ROLE
-from serving.scale import SCALE, is_in_band, most_of, replicas_of
+from serving.scale import SCALE, is_in_band, least_of, most_of, replicas_of
 
 _OWNED_MAPS = {"ConfigMap": ("data",), "InferenceGraph": ("spec", "nodes")}
 _ORDER = ("ConfigMap", BUDGET, "InferenceService", SCALE, "InferenceGraph")
@@ -142,7 +142,7 @@ def _scaling(key: Key, wanted: Mapping[str, Any], live: Mapping[str, Any] | None
     if live is None or is_in_band(wanted, live):
         return []
     found = replicas_of(live)
-    is_short = found < replicas_of(wanted)
+    is_short = found < least_of(wanted)
     kind, namespace, name = key
     return [
         Change(
@@ -150,7 +150,7 @@ def _scaling(key: Key, wanted: Mapping[str, Any], live: Mapping[str, Any] | None
             kind=kind,
             namespace=namespace,
             name=name,
-            body={"spec": {"replicas": replicas_of(wanted) if is_short else most_of(wanted)}},
+            body={"spec": {"replicas": least_of(wanted) if is_short else most_of(wanted)}},
             reason="more replicas" if is_short else "fewer replicas",
             step=Step.PREPARE if is_short else Step.RETIRE,
             before={"spec": {"replicas": found}},

@@ -4,8 +4,8 @@ They go through the ``scale`` subresource of the Deployment that KServe made: a 
 is no right to choose what a pod runs, as one to patch Deployments would be. They are no part of a
 rendered tree, which would create a Deployment of its own: only an apply follows them.
 
-A ``Scale`` that is wanted has the plan's replicas, and how many another autoscaler may go up to in
-an annotation that is never sent.
+A ``Scale`` that is wanted has the plan's replicas, and between how many another autoscaler may move
+in annotations that are never sent.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from serving.settings import RenderSettings
 
 SCALE = "Scale"
 AT_MOST = "penstock.dev/max-replicas"
+AT_LEAST = "penstock.dev/min-replicas"
 
 
 def deployment_of_service(service: str) -> str:
@@ -39,14 +40,14 @@ def scales(pipeline: Pipeline, plan: Plan, settings: RenderSettings) -> tuple[Ma
         metadata = {
             "name": deployment_of_service(service),
             "namespace": pipeline.namespace,
-            "annotations": {AT_MOST: str(highest)},
+            "annotations": {AT_LEAST: str(lowest), AT_MOST: str(highest)},
         }
         found.append(
             {
                 "apiVersion": "autoscaling/v1",
                 "kind": SCALE,
                 "metadata": metadata,
-                "spec": {"replicas": lowest},
+                "spec": {"replicas": max(lowest, option.replicas)},
             }
         )
     return tuple(found)
@@ -63,9 +64,15 @@ def most_of(scale: Mapping[str, Any]) -> int:
     return max(replicas_of(scale), int(annotations.get(AT_MOST, 0)))
 
 
+def least_of(scale: Mapping[str, Any]) -> int:
+    """Return how many replicas another autoscaler may go down to."""
+    annotations = scale["metadata"].get("annotations") or {}
+    return min(replicas_of(scale), int(annotations.get(AT_LEAST, replicas_of(scale))))
+
+
 def is_in_band(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
-    """Whether the live replicas are what may be: the plan's, or what another chose above them."""
-    return replicas_of(wanted) <= replicas_of(live) <= most_of(wanted)
+    """Whether the live replicas are what may be: the plan's, or what another chose around them."""
+    return least_of(wanted) <= replicas_of(live) <= most_of(wanted)
 
 
 def following(

@@ -16,8 +16,10 @@ from penstock.errors import (
     NotReadyError,
     PenstockError,
     RetryLaterError,
+    SpecError,
     UnreachableError,
 )
+from penstock.plan_json import plan_from_json
 from serving.diff import Action, Change, Step, diff
 from serving.journal import Journal, Phase, Quarantined, awaited, needs_journal, undoing
 from serving.scale import SCALE
@@ -56,7 +58,7 @@ class Run:
         target, now_s = self._wanted(), self.hands.clock.now()
         if not needs_journal(changes):
             if self.state.plan_json != target.plan:
-                self._write(replace(self.state.with_plan(target.plan, now_s=now_s), applied=""))
+                self._write(replace(_with_plan(self.state, target.plan, now_s), applied=""))
             for change in changes:
                 self._do(change)
             return
@@ -131,7 +133,7 @@ class Run:
         self._sleep_until(self._journal().drained_s)
         target, now_s = self._wanted(), self.hands.clock.now()
         if self.state.plan_json != target.plan:
-            self.state = self.state.with_plan(target.plan, now_s=now_s)
+            self.state = _with_plan(self.state, target.plan, now_s)
         self._enter(Phase.RETIRE)
 
     def _retire(self) -> None:
@@ -357,3 +359,13 @@ class LostError(ConflictError):
 def name_of(change: Change) -> str:
     """Return kind, namespace and name as errors and progress show them."""
     return f"{change.kind} {change.namespace}/{change.name}"
+
+
+def _with_plan(state: State, plan: str, now_s: float) -> State:
+    """Return the state with a plan; one that only has other bands is no change."""
+    noted = state.with_plan(plan, now_s=now_s)
+    try:
+        is_same = plan_from_json(plan).same_choice(plan_from_json(state.plan_json))
+    except SpecError:  # nothing ran, or what did was noted by another version
+        return noted
+    return replace(noted, last_change_s=state.last_change_s) if is_same else noted

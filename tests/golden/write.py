@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from penstock.domain import Option, Pipeline, Plan, Promise, Stage
@@ -90,7 +91,7 @@ def _autoscaled(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
             autoscaling=autoscaling,
             prometheus_url="http://prometheus.monitoring.svc:9090",
         )
-        manifests = to_apply(pipeline, _fixed_plan(pipeline), settings)
+        manifests = to_apply(pipeline, _with_bands(_fixed_plan(pipeline)), settings)
         parts = [_replica_part(m) for m in manifests if m["kind"] in ("InferenceService", "Scale")]
         yield f"autoscaling-{autoscaling}.yaml", manifests_to_yaml(parts)
 
@@ -101,6 +102,12 @@ def _replica_part(manifest: Manifest) -> Manifest:
     predictor = {k: v for k, v in manifest["spec"]["predictor"].items() if k in BAND_FIELDS}
     metadata = {k: manifest["metadata"][k] for k in ("name", "annotations")}
     return {**manifest, "metadata": metadata, "spec": {"predictor": predictor}}
+
+
+def _with_bands(plan: Plan) -> Plan:
+    """Return the plan as a forecast would leave it: the first stage with a band, one without."""
+    first, *others = plan.stages
+    return replace(plan, stages=(replace(first, band=(1, 3)), *others))
 
 
 def _fixed_plan(pipeline: Pipeline) -> Plan:

@@ -32,6 +32,23 @@ def test_keda_moves_within_a_band_that_starts_at_the_plan():
     assert "scaleMetric" not in found
 
 
+@pytest.mark.parametrize(("autoscaling", "lowest"), [("hpa", 2), ("keda", 3)])
+def test_a_plans_own_band_goes_before_the_factor(autoscaling, lowest):
+    # KEDA takes an answer without data for zero: it must not scale in below the plan.
+    found = fields(autoscaling, make.option(replicas=3, band=(2, 4)))
+    assert (found["minReplicas"], found["maxReplicas"]) == (lowest, 4)
+
+
+def test_an_hpa_needs_a_replica_to_measure_whatever_the_band():
+    stage = make.stage(min_replicas=0)
+    found = fields("hpa", make.option(replicas=0, band=(0, 0)), stage=stage)
+    assert (found["minReplicas"], found["maxReplicas"]) == (1, 1)
+
+
+def test_replicas_that_nobody_moves_have_no_band():
+    assert fields("fixed", make.option(replicas=3, band=(2, 4))) == {"minReplicas": 3}
+
+
 @pytest.mark.parametrize(("min_replicas", "lowest"), [(0, 0), (1, 1)])
 def test_keda_lets_a_stage_rest_only_where_the_pipeline_does(min_replicas, lowest):
     stage = make.stage(min_replicas=min_replicas)

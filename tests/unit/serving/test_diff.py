@@ -9,7 +9,7 @@ from serving.diff import Action, Step, describe, diff
 from serving.journal import only_replicas
 from serving.manifest import merge
 from serving.render import RenderSettings, render
-from serving.scale import AT_MOST
+from serving.scale import AT_LEAST, AT_MOST
 from serving.state import State, to_manifest
 from tests import builders as make
 
@@ -211,6 +211,13 @@ def test_replicas_of_ones_own_are_brought_to_the_nearer_end_of_their_band(runnin
     found = [(c.body["spec"]["replicas"], c.step) for c in changes]
     assert found == ([(sent, step)] if sent else [])
     assert all(c.before == {"spec": {"replicas": running}} for c in changes)
+
+
+@pytest.mark.parametrize(("running", "sent"), [(1, 2), (2, None), (3, None), (5, 4)])
+def test_a_band_that_begins_below_the_plan_is_left_alone_down_to_its_end(running, sent):
+    wanted = scale(3, annotations={AT_LEAST: "2", AT_MOST: "4"})
+    found = [c.body["spec"]["replicas"] for c in diff([wanted], [scale(running)])]
+    assert found == ([sent] if sent else [])
 
 
 def test_there_is_nothing_to_scale_before_kserve_made_the_deployment():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from serving.render import RenderSettings, render, to_apply
-from serving.scale import following, most_of, replicas_of, scales
+from serving.scale import following, least_of, most_of, replicas_of, scales
 from tests import builders as make
 
 SETTINGS = RenderSettings(image="i:1", store_uri="s3://m", autoscaling="external")
@@ -26,6 +26,12 @@ def test_the_plans_replicas_and_their_band_are_wanted_of_kserves_deployment():
     found = wanted(3)
     assert found[0]["metadata"]["name"] == "digits-locate-small-predictor"
     assert first(found) == (3, 6)
+
+
+def test_another_autoscaler_may_go_below_the_plan_within_its_band():
+    stages = (make.option("locate", replicas=3, band=(2, 5)), make.option("classify"))
+    (found, _) = scales(make.pipeline(), make.plan(stages=stages), SETTINGS)
+    assert (least_of(found), replicas_of(found), most_of(found)) == (2, 3, 5)
 
 
 def test_what_is_rendered_for_gitops_has_no_replicas_of_ours():
