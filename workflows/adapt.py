@@ -11,15 +11,19 @@ a virtual clock in tests. Everything up to ``changes`` is values; only ``carry_o
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from optimizer.decide import decide
+from optimizer.band import with_band
+from optimizer.decide import decide, distrusted
 from optimizer.ladder import Climb, climb
-from optimizer.plan import verify
+from optimizer.plan import evaluate, verify
+from optimizer.switching import Running, expected_ruling_s, known_lag_s
 from penstock.domain import Mode, Pipeline, ProfileTable
-from penstock.errors import BrokenPromiseError, RetryLaterError, UnderWayError
+from penstock.errors import BrokenPromiseError, RetryLaterError, UnderWayError, UserError
 from serving.apply import Hands, apply, resume
+from serving.autoscale import Autoscaling
 from serving.intent import (
     ApplySettings,
     Intent,
@@ -31,14 +35,16 @@ from serving.intent import (
 from serving.quarantine import offered
 from serving.run_plan import noted
 from serving.state import State, read_state
-from workflows.audit import fingerprint, keep
+from workflows.audit import changes_s, fingerprint, keep
 from workflows.ticklog import TickLog
 
 if TYPE_CHECKING:
+    from optimizer.decide import Decision
     from optimizer.forecast import Forecaster
     from optimizer.load import LoadSource
     from optimizer.solvers import Solver
     from penstock.clock import Clock
+    from penstock.domain import Forecast, Plan
     from serving.apply import ApplyReport
     from serving.cluster import Cluster
     from workflows.recording import Tick
@@ -85,6 +91,7 @@ def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickS
         mode = log.mode(allowed(pipeline, state))
         with log.timed("resume"):
             state = carry_on(state, mode, pipeline, ports, settings, log)
+        log.lag(known_lag_s(pipeline, table, changes_s(state)))
         with log.timed("load"):
             load = log.load(ports.source.window(log.started_s))
         with log.timed("forecast"):
@@ -92,7 +99,8 @@ def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickS
         with log.timed("solve"):
             load_rps = forecast.at(pipeline.adaptation.forecast_quantile)
             on_offer = available(pipeline, state, log)
-            climbed = log.climb(_solve(on_offer, table, load_rps, ports, settings))
+            running = log.running(running_now(state, pipeline, log.started_s))
+            climbed = log.climb(_solve(on_offer, table, load_rps, ports, settings, running))
         since_change_s = log.started_s - state.last_change_s
         decision = log.decision(
             decide(
@@ -105,8 +113,9 @@ def adapt(pipeline: Pipeline, table: ProfileTable, ports: Ports, settings: TickS
             ),
             climbed,
         )
+        target = log.target(banded(decision, forecast, pipeline, table, settings))
         intent = log.intent(
-            intend(decision.target, state, pipeline, ports.cluster, settings, now_s=log.started_s)
+            intend(target, state, pipeline, ports.cluster, settings, now_s=log.started_s)
         )
         with log.timed("apply"):
             log.result(carry_out(intent, state, mode, ports, settings))
@@ -192,8 +201,42 @@ def _still_asked(pipeline: Pipeline, climbed: Climb, since_change_s: float) -> P
     )
 
 
+def running_now(state: State, pipeline: Pipeline, now_s: float) -> Running | None:
+    """Return the plan that runs, and how long one in its place is expected to rule."""
+    plan = running_plan(state)
+    if plan is None:
+        return None
+    ruling_s = expected_ruling_s(pipeline.adaptation, now_s - state.last_change_s)
+    return Running(plan=plan, ruling_s=ruling_s)
+
+
+def banded(
+    decision: Decision,
+    forecast: Forecast,
+    pipeline: Pipeline,
+    table: ProfileTable,
+    settings: TickSettings,
+) -> Plan | None:
+    """Return the plan that is to run, with a band if an autoscaler moves within one.
+
+    A plan that no longer fits the pipeline stays as it is.
+    """
+    plan = decision.target
+    if plan is None or settings.render.autoscaling is Autoscaling.FIXED:
+        return plan
+    with suppress(UserError):
+        evaluate(plan, pipeline, table, forecast.load_rps)
+        return with_band(plan, forecast, pipeline, table, trusted=not distrusted(forecast))
+    return plan
+
+
 def _solve(
-    pipeline: Pipeline, table: ProfileTable, load_rps: float, ports: Ports, settings: TickSettings
+    pipeline: Pipeline,
+    table: ProfileTable,
+    load_rps: float,
+    ports: Ports,
+    settings: TickSettings,
+    running: Running | None,
 ) -> Climb:
     """Solve for the load, and believe no plan before its promises were recomputed.
 
@@ -209,9 +252,10 @@ def _solve(
         solver=ports.solver,
         time_limit_s=settings.time_limit_s,
         cost_ceiling=settings.cost_ceiling,
+        running=running,
     )
     if climbed.plan is not None:
-        broken = verify(climbed.plan, climbed.asked, table, climbed.served_rps)
+        broken = verify(climbed.plan, climbed.asked, table, climbed.served_rps, running=running)
         if broken:
             raise BrokenPromiseError(
                 f"{ports.solver.name}'s plan for {climbed.served_rps:g} req/s does not hold: "

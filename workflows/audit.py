@@ -7,6 +7,7 @@ the profiles it was made with.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from optimizer.ladder import Climb, climb
+from optimizer.switching import Running
 from penstock.domain import Mode, Pipeline, Plan, ProfileTable
 from penstock.errors import ConflictError, RetryLaterError, UserError
 from penstock.spec import format_pipeline
@@ -62,6 +64,20 @@ def decisions(state: State) -> tuple[Tick, ...]:
     return tuple(read_tick(text) for text in state.decisions)
 
 
+def changes_s(state: State) -> tuple[float, ...]:
+    """Return how long [s] the ticks in a state's ring took that moved to another plan.
+
+    The records are looked at and not read whole: a tick asks for nothing else of them.
+    """
+    found = []
+    for text in state.decisions:
+        with suppress(ValueError, KeyError, TypeError):
+            record = json.loads(text)
+            if record["decision"]["kind"] == "move" and (record["result"] or {}).get("ok"):
+                found.append(float(record["durations_s"]["total"]))
+    return tuple(found)
+
+
 def find(known: Sequence[Tick], wanted: str) -> Tick:
     """Return the decision whose id is, or begins with, ``wanted``.
 
@@ -100,6 +116,8 @@ def resolved(
         )
     quarantined = {text.split(":")[0] for text in record.withheld}
     on_offer = offered(pipeline, quarantined, record.running)
+    before, ruling_s = record.before, record.ruling_s
+    running = Running(plan=before, ruling_s=ruling_s) if before and ruling_s else None
     return climb(
         on_offer,
         table,
@@ -107,6 +125,7 @@ def resolved(
         solver=solver,
         time_limit_s=60.0,
         cost_ceiling=cost_ceiling,
+        running=running,
     )
 
 

@@ -112,7 +112,10 @@ class Tick:
     which is the running one when nothing moves or nothing may be written; ``inputs`` names the
     pipeline and the profiles that a replay of the decision must find again. ``given_up`` names the
     limits that ``plan`` does not keep (paths in the spec, and ``load``), ``shed_rps`` the load that
-    it does not serve; ``status`` is that of the solve for all of the load.
+    it does not serve; ``status`` is that of the solve for all of the load. ``before`` is the plan
+    that ran, ``ruling_s`` how long one in its place was expected to rule. ``lag_s`` is how long it
+    takes until a plan is in force, by what was measured or declared, and ``horizon_s`` how far the
+    forecast looks; ``short_sighted`` says what to do when that is not far enough.
     """
 
     id: str
@@ -137,6 +140,11 @@ class Tick:
     given_up: tuple[str, ...] = ()
     shed_rps: NotNegative | None = None
     result: Outcome | None = None
+    before: Plan | None = None
+    ruling_s: Positive | None = None
+    lag_s: NotNegative | None = None
+    horizon_s: Positive | None = None
+    short_sighted: str = ""
     durations_s: Durations
 
     def __post_init__(self) -> None:

@@ -7,12 +7,14 @@ stopped half-way.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from optimizer.ladder import LOAD, SLO
+from optimizer.switching import horizon_fault
 from penstock.domain import Forecast, Load, Mode, Pipeline
 from penstock.errors import PenstockError, UnderWayError
 from serving.apply import Outcome as ApplyOutcome
@@ -22,10 +24,15 @@ from workflows import recording
 if TYPE_CHECKING:
     from optimizer.decide import Decision
     from optimizer.ladder import Climb
+    from optimizer.switching import Running
     from penstock.clock import Clock
+    from penstock.domain import Plan
     from serving.apply import ApplyReport
     from serving.intent import Intent
     from serving.journal import Quarantined
+
+
+logger = logging.getLogger(__name__)
 
 
 class TickLog:
@@ -74,6 +81,27 @@ class TickLog:
         """Note the forecast."""
         self._fields["forecast"] = forecast
         return forecast
+
+    def running(self, running: Running | None) -> Running | None:
+        """Note what ran before, and how long a plan in its place is expected to rule."""
+        if running is not None:
+            self._fields |= {"before": running.plan, "ruling_s": running.ruling_s}
+        return running
+
+    def lag(self, lag_s: float) -> float:
+        """Note how long it takes until a plan is in force, and how far the forecast looks."""
+        adaptation = self._pipeline.adaptation
+        fault = horizon_fault(adaptation, lag_s)
+        if fault:
+            logger.warning("pipeline %s: %s", self._pipeline.name, fault)
+        self._fields |= {"lag_s": lag_s, "horizon_s": adaptation.horizon_s, "short_sighted": fault}
+        return lag_s
+
+    def target(self, target: Plan | None) -> Plan | None:
+        """Note the plan that is to run as it is rendered."""
+        if self._fields.get("mode") is Mode.APPLY:
+            self._fields["target"] = target
+        return target
 
     def climb(self, climbed: Climb) -> Climb:
         """Note what the solver found, and what was given up for it."""

@@ -37,7 +37,7 @@ def train_forecaster(spec: str, shared: str, out: str) -> dict[str, float]:
     config = LstmConfig(
         step_s=adaptation.step_s,
         window_steps=adaptation.window_steps,
-        horizon_steps=adaptation.horizon_steps,
+        horizon_steps=adaptation.steps_ahead,
         time_compression=adaptation.history_speedup,
     )
     report = progress.from_environment()

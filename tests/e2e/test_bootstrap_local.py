@@ -60,7 +60,9 @@ def tiny() -> Pipeline:
             stage("locate", task="detect", variants=locate),
             stage("classify", task="classify", variants=(one("classify", "fair"),)),
         ),
-        adaptation=Adaptation(window_steps=4, horizon_steps=1),
+        adaptation=Adaptation(
+            window_steps=4, interval_s=5.0, solve_s=1.0, start_s=2.0, rollout_s=2.0
+        ),
     )
 
 

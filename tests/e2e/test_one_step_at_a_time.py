@@ -44,7 +44,14 @@ def tiny() -> Pipeline:
             stage("classify", task="classify", variants=(one("classify", "fair"),)),
         ),
         adaptation=Adaptation(
-            interval_s=1.0, step_s=1.0, window_steps=3, horizon_steps=2, cooldown_s=2.0
+            interval_s=1.0,
+            step_s=1.0,
+            window_steps=3,
+            cooldown_s=2.0,
+            solve_s=0.0,
+            start_s=1.0,
+            rollout_s=0.0,
+            drain_s=0.0,
         ),
         max_cores=1.5,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,17 +75,23 @@ def explain(
     spec: Spec,
     load: Annotated[float, typer.Option("--load", min=0, help="Load to plan for [req/s].")],
     root: Root = None,
+    running: Annotated[
+        Path | None,
+        typer.Option("--from", help="The plan that runs: say whether moving from it pays, too."),
+    ] = None,
+    since: Annotated[float, typer.Option(min=0, help="How long it has run [s].")] = 0.0,
 ) -> None:
     """Say why a plan is what it is: what binds, what comes next, what a limit is worth."""
-    from optimizer.insight import describe, explain_plan
+    from optimizer.insight import describe, explain_move, explain_plan
     from optimizer.ladder import TARGET, describe_climb
 
     pipeline, layout, settings = opened(spec, root)
     within = held(pipeline, layout)
     climbed = _climbed(within, layout, settings, load)
     serves = climbed.plan is not None and set(climbed.given_up) <= {TARGET}
+    asked = climbed.asked if serves else within.pipeline
     insight = explain_plan(
-        climbed.asked if serves else within.pipeline,
+        asked,
         wiring.profile_table(layout),
         load,
         solver=wiring.make_solver(settings),
@@ -96,6 +103,16 @@ def explain(
     if not serves or climbed.given_up:
         words.append(describe_climb(climbed))
     wraps = out.console.is_terminal  # a pipe gets each finding on a line of its own
+    if running is not None:
+        decision = explain_move(
+            asked,
+            wiring.profile_table(layout),
+            load,
+            solver=wiring.make_solver(settings),
+            running=read_plan(layout, running),
+            since_change_s=since,
+        )
+        words.append(f"from the running plan: {decision.kind}: {decision.reason}")
     out.print("\n".join(words), markup=False, highlight=False, soft_wrap=not wraps)
 
 

@@ -57,13 +57,14 @@ def test_without_a_trained_predictor_the_window_decides(layout: Layout) -> None:
 
 def test_a_trained_predictor_is_always_guarded(layout: Layout) -> None:
     handmade(layout.forecaster)
-    quick = pipeline(adaptation=Adaptation(step_s=1.0, horizon_steps=2))
+    at_once = {"solve_s": 0.0, "start_s": 0.0, "rollout_s": 0.0}
+    quick = pipeline(adaptation=Adaptation(step_s=1.0, interval_s=2.0, **at_once))
     assert isinstance(wiring.make_forecaster(quick, layout), WithFallback)
 
 
 def test_a_predictor_for_another_horizon_is_refused(layout: Layout) -> None:
     handmade(layout.forecaster)
-    with pytest.raises(ArtifactError, match="not the 20 s that are asked for"):
+    with pytest.raises(ArtifactError, match="not the 100 s that are asked for"):
         wiring.make_forecaster(pipeline(), layout)
 
 
