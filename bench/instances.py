@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from optimizer.option_table import columns_of
 from optimizer.problem import Problem, build_problem
 from penstock.domain import (
     Objective,
@@ -95,18 +96,14 @@ def tightened(
 
 
 def _between(problem: Problem, share: float, *, of: str) -> float:
-    least = sum(min(getattr(o, of) for o in s.options) for s in problem.stages)
+    least, free = 0.0, 0.0
     weights = problem.objective
-    free = sum(
-        getattr(
-            max(
-                s.options,
-                key=lambda o: (
-                    weights.accuracy_weight * o.accuracy - weights.cost_weight * o.cost_cores
-                ),
-            ),
-            of,
+    for stage in problem.stages:
+        columns = columns_of(stage.options)
+        used = getattr(columns, of)
+        worth = (
+            weights.accuracy_weight * columns.accuracies - weights.cost_weight * columns.cost_cores
         )
-        for s in problem.stages
-    )
+        least += float(used.min())
+        free += float(used[worth.argmax()])
     return least + max(share * (free - least), 0.1 * least)

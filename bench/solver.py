@@ -1,10 +1,18 @@
 """Solve times, in process, build and solve apart: median and max over the seeds.
 
 Names in the result: ``solve.<stages>x<variants>x<batches>[.<case>][.<mode>][.<solver>].<figure>``;
-without a mode the objective is the product, without a solver it is ``auto``. ``binding`` has the
-SLO and the cores bind, the others the SLO. ``.unproven`` counts the seeds without a proof within
-the time limit. Environment: ``BENCH_SEEDS`` (20), ``BENCH_GUROBI`` (a Python with gurobipy, whose
-size-limited licence admits 2,000 variables; without it the ratios are left out), ``BENCH_QUICK=1``.
+without a mode the objective is the product, without a solver it is the frontier. ``binding`` has
+the SLO and the cores bind, the others the SLO. Each seed counts with its fastest of ``REPEATS``
+solves (the programs: of one), in seconds of the wall clock and, as ``.cpu_...``, of the process's
+CPU: on a machine that does other work as well the second is the steadier. ``build`` is
+``build_problem``, ``solve`` what follows it. ``.unproven`` counts the seeds without a proof within
+the time limit.
+
+``gurobi_ipa`` is IPA's formulation in Gurobi, as coded (``bilinear``, at 5 x 5: at 6 x 6 it has
+more than the 200 variables that the size-limited licence admits with quadratic terms) and with its
+latency over its own AND variables (``linear``, kinder, at 9 x 9 too). Environment: ``BENCH_SEEDS``
+(20), ``BENCH_GUROBI`` (a Python that has gurobipy; without it the ratios are left out),
+``BENCH_QUICK=1``.
 """
 
 from __future__ import annotations
@@ -18,15 +26,17 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.instances import instance, tightened
 from optimizer.fleet import Member, plan_fleet
 from optimizer.problem import Problem, build_problem
-from optimizer.solvers import Solution, Status, make_solver
+from optimizer.solvers import Status, make_solver
 from penstock.domain import AccuracyMode
 
 SEEDS = int(os.environ.get("BENCH_SEEDS", "20"))
@@ -36,12 +46,33 @@ SHAPES = ((9, 9), (10, 10), (20, 10), (100, 20), (100, 50))
 MIP_LIMIT_S = 10.0
 _FEW_SEEDS = 3
 
+REPEATS = 3
+_COMMAND = "python -m bench solver"
+
 Figures = dict[str, float]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long something took, by the wall clock and in CPU time of this process [s]."""
+
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A status and how long it took to get it."""
+
+    status: Status
+    timing: Timing
 
 
 def run(target: Path) -> None:
     """Measure everything and write the figures."""
     figures: Figures = {}
+    started, load = time.perf_counter(), os.getloadavg()[0]
     for stages, variants in SHAPES[: 2 if QUICK else None]:
         shape_figures(figures, stages, variants)
     binding_figures(figures, 10, 10)
@@ -55,8 +86,13 @@ def run(target: Path) -> None:
     gurobi_figures(figures)
     document = {
         "figures": {name: round(value, 6) for name, value in sorted(figures.items())},
-        "seeds": SEEDS,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "unit": "s; ratios and counts without one",
+        "n": {"seeds": SEEDS, "repeats": REPEATS, "seeds of MIPs and 50 pipelines": _FEW_SEEDS},
+        "command": _COMMAND,
+        "machine": (
+            f"{platform.machine()}, {os.cpu_count()} cores, load average {load:.1f} before and "
+            f"{os.getloadavg()[0]:.1f} after, {time.perf_counter() - started:.0f} s in all"
+        ),
         "python": platform.python_version(),
     }
     target.write_text(json.dumps(document, indent=2) + "\n")
@@ -67,32 +103,24 @@ def run(target: Path) -> None:
 def shape_figures(figures: Figures, stages: int, variants: int) -> None:
     """Time the default objectives with an SLO that binds."""
     name = f"{stages}x{variants}x7"
-    built, solved = [], {mode: [] for mode in MODES}
+    built: list[Timing] = []
+    solved: dict[AccuracyMode, list[Answer]] = {mode: [] for mode in MODES}
     for seed in range(SEEDS):
-        problem, build_s = binding_problem(stages, variants, seed=seed)
-        built.append(build_s)
+        problem, timing = binding_problem(stages, variants, seed=seed)
+        built.append(timing)
         for mode in MODES:
             solved[mode].append(timed("frontier", in_mode(problem, mode)))
     summarise(figures, f"build.{name}", built)
     for mode, answers in solved.items():
-        case = f"solve.{name}" if mode is AccuracyMode.PRODUCT else f"solve.{name}.{mode}"
-        summarise(figures, case, [a.seconds for a in answers])
-        figures[f"{case}.unproven"] = unproven(answers)
+        add(figures, f"solve.{name}" + suffix(mode), answers)
 
 
 def binding_figures(figures: Figures, stages: int, variants: int) -> None:
     """Time problems whose SLO and cores bind."""
+    problems = [binding_problem(stages, variants, seed=seed, cores=0.5)[0] for seed in range(SEEDS)]
     for mode in MODES:
-        answers = [
-            timed(
-                "frontier", in_mode(binding_problem(stages, variants, seed=s, cores=0.5)[0], mode)
-            )
-            for s in range(SEEDS)
-        ]
-        case = f"solve.{stages}x{variants}x7.binding"
-        case = case if mode is AccuracyMode.PRODUCT else f"{case}.{mode}"
-        summarise(figures, case, [a.seconds for a in answers])
-        figures[f"{case}.unproven"] = unproven(answers)
+        answers = [timed("frontier", in_mode(problem, mode)) for problem in problems]
+        add(figures, f"solve.{stages}x{variants}x7.binding" + suffix(mode), answers)
 
 
 def warm_figures(figures: Figures, stages: int, variants: int) -> None:
@@ -124,8 +152,7 @@ def joint_figures(figures: Figures, stages: int, variants: int) -> None:
         few = problems if solver == "frontier" else problems[:_FEW_SEEDS]
         answers = [timed(solver, p, limit_s=MIP_LIMIT_S) for p in few]
         case = f"solve.{stages}x{variants}x7.binding.joint.{solver}"
-        summarise(figures, case, [a.seconds for a in answers])
-        figures[f"{case}.unproven"] = unproven(answers)
+        add(figures, case, answers)
 
 
 def mip_figures(figures: Figures, stages: int, variants: int) -> None:
@@ -138,23 +165,21 @@ def mip_figures(figures: Figures, stages: int, variants: int) -> None:
         for solver in ("glpk", "highs"):
             answers = [timed(solver, p, limit_s=MIP_LIMIT_S) for p in problems]
             case = f"solve.{stages}x{variants}x7.binding.{mode}.{solver}"
-            summarise(figures, case, [a.seconds for a in answers])
-            figures[f"{case}.unproven"] = unproven(answers)
+            add(figures, case, answers)
 
 
 def fleet_figures(figures: Figures, pipelines: int) -> None:
     """Time many pipelines of 3 stages x 5 variants under one budget that binds."""
-    outcomes = []
+    answers = []
     for seed in range(SEEDS if pipelines <= 20 else _FEW_SEEDS):
         members = [
             Member(problem=binding_problem(3, 5, seed=100 * seed + i)[0], priority=1.0 + i % 3)
             for i in range(pipelines)
         ]
-        free = plan_fleet(members, 1e6, time_limit_s=60)
-        outcomes.append(plan_fleet(members, 0.9 * free.cost, time_limit_s=60))
-    case = f"solve.budget.{pipelines}x3x5"
-    summarise(figures, case, [o.seconds for o in outcomes])
-    figures[f"{case}.unproven"] = float(sum(o.status is not Status.OPTIMAL for o in outcomes))
+        budget = 0.9 * plan_fleet(members, 1e6, time_limit_s=60).cost
+        outcome, timing = fastest(partial(plan_fleet, members, budget, time_limit_s=60))
+        answers.append(Answer(status=outcome.status, timing=timing))
+    add(figures, f"solve.budget.{pipelines}x3x5", answers)
 
 
 def gurobi_figures(figures: Figures) -> None:
@@ -166,7 +191,7 @@ def gurobi_figures(figures: Figures) -> None:
     seeds = min(SEEDS, 5)
     for size in (5, 9):
         cases = [ipa_case(size, seed) for seed in range(seeds)]
-        ours = [timed("frontier", problem).seconds for problem, _ in cases]
+        ours = [timed("frontier", problem).timing.wall_s for problem, _ in cases]
         answer = subprocess.run(
             [python, str(Path(__file__).with_name("gurobi_ipa.py"))],
             input=json.dumps([document for _, document in cases]),
@@ -179,7 +204,7 @@ def gurobi_figures(figures: Figures) -> None:
             if not seconds:
                 continue
             name = f"solve.{size}x{size}.gurobi_ipa.{form}"
-            summarise(figures, name, seconds)
+            summarise(figures, name, [Timing(wall_s=s, cpu_s=math.nan) for s in seconds])
             ratio = statistics.median(seconds) / statistics.median(ours)
             figures[f"solve.{size}x{size}.ratio_to_gurobi_ipa.{form}"] = ratio
         kinder = figures.get(f"solve.{size}x{size}.ratio_to_gurobi_ipa.linear")
@@ -221,12 +246,11 @@ def ipa_case(size: int, seed: int) -> tuple[Problem, dict[str, Any]]:
 
 def binding_problem(
     stages: int, variants: int, *, seed: int, cores: float | None = None
-) -> tuple[Problem, float]:
+) -> tuple[Problem, Timing]:
     """Return a problem whose SLO binds, and the cores too if asked, and the time to build it."""
     pipeline, table, load_rps = instance(stages, variants, seed=seed)
     pipeline = tightened(pipeline, table, load_rps, core_share=cores)
-    started = time.perf_counter()
-    return build_problem(pipeline, table, load_rps), time.perf_counter() - started
+    return fastest(partial(build_problem, pipeline, table, load_rps))
 
 
 def in_mode(problem: Problem, mode: AccuracyMode) -> Problem:
@@ -247,19 +271,46 @@ def with_table(problem: Problem, *, seed: int) -> Problem:
     return replace(in_mode(problem, AccuracyMode.JOINT), joint_accuracy=table)
 
 
-def timed(solver: str, problem: Problem, *, limit_s: float = 60.0) -> Solution:
-    """Solve once; ``Solution.seconds`` is the time."""
-    return make_solver(solver).solve(problem, time_limit_s=limit_s)
+def fastest(call: Callable[[], Result], *, repeats: int = REPEATS) -> tuple[Result, Timing]:
+    """Return what a call returns and its shortest times over some repeats."""
+    walls, cpus = [], []
+    for _ in range(repeats):
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        result = call()
+        walls.append(time.perf_counter() - wall_s)
+        cpus.append(time.process_time() - cpu_s)
+    return result, Timing(wall_s=min(walls), cpu_s=min(cpus))
 
 
-def unproven(answers: list[Solution]) -> float:
-    """Return how many answers come without a proof."""
-    return float(sum(a.status not in (Status.OPTIMAL, Status.INFEASIBLE) for a in answers))
+def timed(solver: str, problem: Problem, *, limit_s: float = 60.0) -> Answer:
+    """Return a solver's answer; a program's is asked for once, in a process of its own."""
+    back_end = make_solver(solver)
+    repeats = REPEATS if solver == "frontier" else 1
+    solution, timing = fastest(
+        partial(back_end.solve, problem, time_limit_s=limit_s), repeats=repeats
+    )
+    return Answer(status=solution.status, timing=timing)
 
 
-def summarise(figures: Figures, name: str, seconds: list[float]) -> None:
-    """Add the median, the 95th percentile and the maximum."""
-    ordered = sorted(seconds)
-    figures[f"{name}.median_s"] = statistics.median(ordered)
-    figures[f"{name}.p95_s"] = ordered[max(0, -(-95 * len(ordered) // 100) - 1)]
-    figures[f"{name}.max_s"] = ordered[-1]
+def suffix(mode: AccuracyMode) -> str:
+    """Return what a mode adds to a name."""
+    return "" if mode is AccuracyMode.PRODUCT else f".{mode}"
+
+
+def add(figures: Figures, name: str, answers: Sequence[Answer]) -> None:
+    """Add the times, and how many answers come without a proof."""
+    summarise(figures, name, [a.timing for a in answers])
+    proven = (Status.OPTIMAL, Status.INFEASIBLE)
+    figures[f"{name}.unproven"] = float(sum(a.status not in proven for a in answers))
+
+
+def summarise(figures: Figures, name: str, timings: Sequence[Timing]) -> None:
+    """Add the median, the 95th percentile and the maximum; of CPU time where it is known."""
+    for prefix, seconds in (
+        ("", sorted(t.wall_s for t in timings)),
+        ("cpu_", sorted(t.cpu_s for t in timings if not math.isnan(t.cpu_s))),
+    ):
+        if seconds:
+            figures[f"{name}.{prefix}median_s"] = statistics.median(seconds)
+            figures[f"{name}.{prefix}p95_s"] = seconds[max(0, -(-95 * len(seconds) // 100) - 1)]
+            figures[f"{name}.{prefix}max_s"] = seconds[-1]

@@ -30,8 +30,9 @@ import numpy as np
 from optimizer.fleet_points import Point, choices_of
 from optimizer.plan import to_plan
 from optimizer.solvers import Solution, Status, require_time_limit
+from optimizer.solvers.labels import CutShortError
 from optimizer.solvers.terms import LIMIT, StageTerms, Terms
-from optimizer.solvers.walk import CutShortError, Walk
+from optimizer.solvers.walk import Walk
 from penstock.domain import Goal
 from penstock.errors import DomainError
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from optimizer.option_table import columns_of
 from optimizer.solvers import Status
 from optimizer.solvers.auto import AutoSolver
+from optimizer.solvers.labels import CutShortError
 from optimizer.solvers.terms import Terms, terms_of, within_reach
-from optimizer.solvers.walk import CutShortError, Walk, unbeaten
+from optimizer.solvers.walk import Walk
 from penstock.domain import AccuracyMode
 
 if TYPE_CHECKING:
@@ -43,9 +45,8 @@ class Alone:
         if self.is_empty:
             return
         terms = terms_of(problem)
-        self._costs = [
-            np.array([problem.cost([o]) for o in stage.options]) for stage in problem.stages
-        ]
+        columns = [columns_of(stage.options) for stage in problem.stages]
+        self._costs = [c.cost_per_hour if problem.is_priced else c.cost_cores for c in columns]
         size = max(1e-9, math.fsum(float(c.max()) for c in self._costs))
         # As a limit that nothing breaks the cost is a column that dominance looks at.
         self._limit = terms.limits
@@ -56,8 +57,7 @@ class Alone:
                 for stage, cost in zip(terms.stages, self._costs, strict=True)
             ),
         )
-        # What is beaten in cost and value is beaten at every price.
-        self._terms = unbeaten(within_reach(watched))
+        self._terms = within_reach(watched)
         self._costs = [
             cost[stage.index] for cost, stage in zip(self._costs, self._terms.stages, strict=True)
         ]
@@ -69,8 +69,15 @@ class Alone:
 
     def best(self, price: float) -> Point | None:
         """Return the choice that is worth most when cost is paid for."""
-        found = Walk(self._paying(price), deadline_s=self._deadline_s).best(-math.inf)
-        return self._point(found.choices) if found.choices else None
+        each = price / self._priority
+
+        def worth(point: Point) -> float:
+            return point.objective - each * point.cost
+
+        known = max(self.points.values(), key=worth, default=None)
+        above = -math.inf if known is None else worth(known)
+        found = Walk(self._paying(price), deadline_s=self._deadline_s).best(above)
+        return self._point(found.choices) if found.choices else known
 
     def within(self, gap: float, price: float, best: Point) -> None:
         """Meet every choice worth no less than the best at a price less the gap."""

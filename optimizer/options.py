@@ -6,7 +6,7 @@ option. (Left to a solver as an integer, they take GLPK minutes instead of a fra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from optimizer.composition import voted_stages
 from optimizer.dominance import frontier
 from optimizer.latency import find_point, max_wait_s, replicas_needed, stage_capacity_rps
 from optimizer.latency_grid import latency_grid_s, worth_having
+from optimizer.option_table import Columns, OptionTable, columns_of
 from penstock.domain import AccuracyMode, Option
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class StageOptions:
     """
 
     stage: str
-    options: tuple[Option, ...]
+    options: Sequence[Option]
     dropped: tuple[Dropped, ...] = ()
     ranks: Mapping[str, float] = field(default_factory=dict)
 
@@ -61,6 +62,12 @@ class StageOptions:
     def variants(self) -> tuple[str, ...]:
         """The variants that have an option, in the order of the options."""
         return tuple(dict.fromkeys(o.variant for o in self.options))
+
+    def scores(self) -> Floats:
+        """Return ``score`` of every option."""
+        if self.ranks:
+            return np.array([self.score(o) for o in self.options])
+        return columns_of(self.options).accuracies
 
     def score(self, option: Option) -> float:
         """Return what the option counts for in the accuracy: its accuracy or its rank."""
@@ -126,13 +133,10 @@ def stage_options(stage: Stage, table: ProfileTable, need: Need) -> StageOptions
     rows, columns = np.nonzero(is_within)
     merits = _merits(grid, rows, columns, need)
     kept = _undominated(grid, rows, merits, by_name=_counts_by_name(stage, need.pipeline))
-    options = [
-        _option(stage, grid, int(i), int(n)) for i, n in zip(rows[kept], columns[kept], strict=True)
-    ]
     dropped = [_dropped(stage, grid, int(i), need) for i in np.flatnonzero(~is_within.any(axis=1))]
     return StageOptions(
         stage=stage.name,
-        options=tuple(options),
+        options=_options(stage, grid, rows[kept], columns[kept]),
         dropped=tuple(dropped),
         ranks=_ranks(stage, table, need.pipeline),
     )
@@ -197,6 +201,22 @@ def _grid(stage: Stage, candidates: tuple[_Candidate, ...], need: Need) -> _Grid
         latency_s, points=points, replicas=replicas, load_rps=load_rps, quantile=quantile
     )
     return _Grid(candidates, first, latency_s, is_made & is_enough)
+
+
+def _options(
+    stage: Stage, grid: _Grid, rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> OptionTable:
+    of, replicas = grid.candidates, grid.first + columns
+    return OptionTable(
+        Columns(
+            latency_s=grid.latency_s[rows, columns],
+            cost_cores=np.array([c.cpu_cores for c in of])[rows] * replicas,
+            cost_per_hour=np.array([c.replica_hour for c in of])[rows] * replicas,
+            batch_sizes=np.array([float(c.point.batch_size) for c in of])[rows],
+            accuracies=np.array([c.accuracy for c in of])[rows],
+        ),
+        lambda i: _option(stage, grid, int(rows[i]), int(columns[i])),
+    )
 
 
 def _option(stage: Stage, grid: _Grid, row: int, column: int) -> Option:

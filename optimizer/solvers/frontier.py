@@ -19,10 +19,12 @@ import numpy as np
 
 from optimizer.options import falls_short
 from optimizer.solvers import Solution, Status, require_time_limit, without_options
-from optimizer.solvers.bounds import bounds_of
+from optimizer.solvers.bounds import Level, tightest
+from optimizer.solvers.labels import CutShortError
+from optimizer.solvers.table import table_of
 from optimizer.solvers.tabulated import tabulated
 from optimizer.solvers.terms import LIMIT, StageTerms, Terms, terms_of
-from optimizer.solvers.walk import CutShortError, Found, Walk
+from optimizer.solvers.walk import Found, Walk
 from penstock.domain import AccuracyMode
 
 if TYPE_CHECKING:
@@ -100,11 +102,11 @@ def _solution(problem: Problem, search: _Search, *, complete: bool, started: flo
 
 def _search_frontier(problem: Problem, search: _Search) -> None:
     walk = Walk(terms_of(problem), deadline_s=search.deadline_s)
-    search.bound = walk.bound
     try:
         walk.best(search.found.value)
     finally:
         search.found = walk.found if walk.found.choices else search.found
+        search.bound = walk.bound
     search.explanation = f"at most {walk.most_labels} ways side by side"
 
 
@@ -168,7 +170,10 @@ def _tops(
         stages.append(
             StageTerms(uses=stage.uses, values=values, factors=stage.factors, index=stage.index)
         )
-    prices = bounds_of(Terms(stages=tuple(stages)))[0].prices
+    table = table_of(Terms(stages=tuple(stages)))
+    spread = float(np.ptp(table.values[np.isfinite(table.values)]))
+    start = np.full(len(table.costs), spread / 4)
+    prices = tightest(table, Level(), start, known=-math.inf, scale=max(spread, 1e-9) / 10).prices
     tops = added + LIMIT * prices.sum()
     for s, (stage, names) in enumerate(zip(terms.stages, variants, strict=True)):
         worth = stage.values - stage.uses @ prices

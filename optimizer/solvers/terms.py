@@ -5,6 +5,7 @@ The arrays, with k limits and n options of a stage:
     uses: (n, k)     what the option uses of each limit; uses add up over the stages
     values: (n,)     what it adds to the objective
     factors: (n,)    what it multiplies the product of accuracies by; 1 where nothing is multiplied
+    paid: (n,)       what of the values is the price of its cost, if known; often in whole cores
 
 A choice's objective is ``sum of values + weight x product of factors``. Every objective and every
 limit of ``Problem`` has this form but joint accuracy, and that of a graph that is no sum and no
@@ -15,12 +16,13 @@ fast.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from optimizer.composition import linear_weights
+from optimizer.option_table import columns_of
 from optimizer.options import TOLERANCE
 from penstock.domain import AccuracyMode
 
@@ -43,6 +45,7 @@ class StageTerms:
     values: Floats
     factors: Floats
     index: Integers
+    paid: Floats | None = None
 
     def only(self, keep: Flags | Integers) -> StageTerms:
         """Return the options that a mask or an order picks."""
@@ -51,6 +54,7 @@ class StageTerms:
             values=self.values[keep],
             factors=self.factors[keep],
             index=self.index[keep],
+            paid=None if self.paid is None else self.paid[keep],
         )
 
 
@@ -84,7 +88,7 @@ def terms_of(problem: Problem) -> Terms:
     short = _shortfalls(problem, linear)
     stages = []
     for s, stage in enumerate(problem.stages):
-        accuracy = _scores(stage)
+        accuracy = stage.scores()
         share = 0.0 if linear is None else weights.accuracy_weight * linear[s]
         values = share * accuracy - _price(problem, s)
         stages.append(
@@ -93,6 +97,7 @@ def terms_of(problem: Problem) -> Terms:
                 values=values,
                 factors=accuracy if is_product else np.ones(len(values)),
                 index=np.arange(len(values)),
+                paid=weights.cost_weight * _paid(problem, s),
             )
         )
     return Terms(stages=tuple(stages), weight=weights.accuracy_weight if is_product else 0.0)
@@ -109,8 +114,7 @@ def _linear_weights(problem: Problem) -> list[float] | None:
 
 
 def _price(problem: Problem, s: int) -> Floats:
-    stage = problem.stages[s]
-    batches = np.array([float(o.batch_size) for o in stage.options])
+    batches = columns_of(problem.stages[s].options).batch_sizes
     weights = problem.objective
     price: Floats = weights.cost_weight * _paid(problem, s) + weights.batch_weight * batches
     return price
@@ -119,17 +123,11 @@ def _price(problem: Problem, s: int) -> Floats:
 def _paid(problem: Problem, s: int) -> Floats:
     """Return what each option costs, with what moving to it does."""
     options = problem.stages[s].options
-    if problem.is_priced:
-        cost = np.array([o.cost_per_hour for o in options])
-    else:
-        cost = np.array([o.cost_cores for o in options])
+    columns = columns_of(options)
+    cost = columns.cost_per_hour if problem.is_priced else columns.cost_cores
     if problem.switches:
         cost = cost + np.array([problem.switches[s].cost(o) for o in options])
     return cost
-
-
-def _scores(stage: StageOptions) -> Floats:
-    return np.array([stage.score(o) for o in stage.options])
 
 
 def _shortfalls(problem: Problem, linear: list[float] | None) -> list[Floats]:
@@ -142,7 +140,7 @@ def _shortfalls(problem: Problem, linear: list[float] | None) -> list[Floats]:
     if floor is None or floor == 0 or mode is AccuracyMode.JOINT:
         return []
     lowest = floor * (1 - TOLERANCE) * (1 + 1e-12)
-    scores = [_scores(stage) for stage in problem.stages]
+    scores = [stage.scores() for stage in problem.stages]
     if linear is not None:
         scores = [w * score for w, score in zip(linear, scores, strict=True)]
     else:
@@ -157,18 +155,18 @@ def _shortfalls(problem: Problem, linear: list[float] | None) -> list[Floats]:
 
 def _uses(problem: Problem, s: int) -> list[Floats]:
     """Return the stage's use of the SLO on each path, then of cores, money and switches."""
-    options = problem.stages[s].options
-    latency = np.array([o.latency_s for o in options]) / problem.slo.latency_s
-    columns = [latency if s in path else np.zeros(len(options)) for path in problem.paths]
+    options = columns_of(problem.stages[s].options)
+    latency = options.latency_s / problem.slo.latency_s
+    columns = [latency if s in path else np.zeros(len(latency)) for path in problem.paths]
     if problem.max_cores is not None:
-        columns.append(np.array([o.cost_cores for o in options]) / problem.max_cores)
+        columns.append(options.cost_cores / problem.max_cores)
     if problem.max_cost_per_hour is not None:
-        columns.append(np.array([o.cost_per_hour for o in options]) / problem.max_cost_per_hour)
+        columns.append(options.cost_per_hour / problem.max_cost_per_hour)
     if problem.max_paid is not None:
         columns.append(_paid(problem, s) / problem.max_paid)
     if problem.max_switches is not None:
         each = 1 / problem.max_switches if problem.max_switches else _UNREACHABLE
-        switched = [float(problem.switches[s].is_switch(o)) for o in options]
+        switched = [float(problem.switches[s].is_switch(o)) for o in problem.stages[s].options]
         columns.append(np.array(switched) * each)
     return columns
 
@@ -180,10 +178,7 @@ def without_idle_limits(terms: Terms, *, keep: int | None = None) -> Terms:
     if keep is not None:
         binding[keep] = True
     return Terms(
-        stages=tuple(
-            StageTerms(uses=s.uses[:, binding], values=s.values, factors=s.factors, index=s.index)
-            for s in terms.stages
-        ),
+        stages=tuple(replace(stage, uses=stage.uses[:, binding]) for stage in terms.stages),
         weight=terms.weight,
     )
 

@@ -20,8 +20,9 @@ from optimizer.latency_grid import latency_grid_s, worth_having
 from optimizer.problem import Problem
 from optimizer.solvers import Status, make_solver
 from optimizer.solvers.goals import goal_key, solve_goal
+from optimizer.solvers.labels import CutShortError
 from optimizer.solvers.terms import terms_of
-from optimizer.solvers.walk import CutShortError, Walk
+from optimizer.solvers.walk import Effort, Walk
 from penstock.domain import AccuracyMode, Goal, Objective, ProfilePoint, Slo
 from tests.problems import options, problems
 from tests.problems import problem as asked
@@ -101,13 +102,102 @@ def test_a_number_of_replicas_is_worth_having_when_it_is_faster_than_all_lower_o
 def test_a_walk_without_time_claims_nothing_it_does_not_know(problem: Problem) -> None:
     assume(problem.objective.mode is not AccuracyMode.JOINT)
     walk = Walk(terms_of(problem), deadline_s=time.perf_counter() - 1)
+    oracle = make_solver("exhaustive").solve(problem, time_limit_s=10)
     try:
         found = walk.best(-math.inf)
     except CutShortError:
-        assert walk.found.choices == ()
+        known = walk.found.choices
+        assert not known or problem.is_feasible(problem.chosen(known))
+        assert oracle.objective <= walk.bound + 1e-9
     else:
-        oracle = make_solver("exhaustive").solve(problem, time_limit_s=10)
         assert (oracle.status is Status.INFEASIBLE) == (not found.choices)
+        assert found.value == pytest.approx(oracle.objective, abs=1e-9)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problem=problems(max_stages=4))
+def test_however_narrow_its_walks_a_search_finds_the_best(problem: Problem) -> None:
+    assume(problem.objective.mode is not AccuracyMode.JOINT)
+    oracle = make_solver("exhaustive").solve(problem, time_limit_s=10)
+    hard = Effort(widths=(1, 2), few=0)
+
+    found = Walk(terms_of(problem), deadline_s=math.inf, effort=hard).best(-math.inf)
+
+    assert bool(found.choices) == (oracle.status is Status.OPTIMAL)
+    if found.choices:
+        assert problem.is_feasible(problem.chosen(found.choices))
+        assert found.value == pytest.approx(oracle.objective, abs=1e-9)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 10**6), mode=st.sampled_from([AccuracyMode.PRODUCT, AccuracyMode.SUM]))
+def test_costs_in_steps_and_products_cut_into_levels_lose_nothing(
+    seed: int, mode: AccuracyMode
+) -> None:
+    problem = stepped(random.Random(seed), mode)
+    oracle = make_solver("exhaustive").solve(problem, time_limit_s=10)
+    hard = Effort(widths=(1, 2), few=0)
+
+    found = Walk(terms_of(problem), deadline_s=math.inf, effort=hard).best(-math.inf)
+
+    assert bool(found.choices) == (oracle.status is Status.OPTIMAL)
+    if found.choices:
+        assert found.value == pytest.approx(oracle.objective, abs=1e-9)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 10**6), few=st.sampled_from([0.0, 1e5]))
+def test_what_no_choice_beats_in_cost_and_worth_is_all_found(seed: int, few: float) -> None:
+    problem = stepped(random.Random(seed), AccuracyMode.PRODUCT)
+    terms = terms_of(problem)
+    size = sum(max(o.cost_cores for o in stage.options) for stage in problem.stages)
+    watched = replace(
+        terms,
+        stages=tuple(
+            replace(
+                stage,
+                uses=np.column_stack([stage.uses, [o.cost_cores / size for o in of.options]]),
+            )
+            for stage, of in zip(terms.stages, problem.stages, strict=True)
+        ),
+    )
+    walk = Walk(watched, deadline_s=math.inf, keep=terms.limits, effort=Effort(few=few))
+
+    found = [problem.chosen(c) for c in walk.all_unbeaten(-math.inf)]
+
+    everything = map(problem.chosen, product(*(range(len(s.options)) for s in problem.stages)))
+    for chosen in filter(problem.is_feasible, everything):
+        cost, worth = problem.cost(chosen), problem.objective_of(chosen)
+        assert any(
+            problem.cost(f) <= cost + 1e-9 and problem.objective_of(f) >= worth - 1e-9
+            for f in found
+        )
+
+
+def stepped(rng: random.Random, mode: AccuracyMode) -> Problem:
+    """Options that trade cost in half cores for latency and accuracy, under an SLO that binds."""
+    stages = []
+    for s in range(4):
+        rows = []
+        for _ in range(rng.randint(2, 7)):
+            replicas, accuracy = rng.randint(1, 6), rng.uniform(0.6, 1.0)
+            rows.append(
+                {
+                    "variant": f"v{len(rows)}",
+                    "replicas": replicas,
+                    "cpu_cores": 0.5,
+                    "accuracy": accuracy,
+                    "latency_s": accuracy * rng.uniform(0.1, 0.3) / replicas**0.5,
+                }
+            )
+        stages.append(options(f"s{s}", *rows))
+    weights = {"accuracy_weight": 10.0, "cost_weight": rng.choice([0.1, 0.5]), "batch_weight": 1e-6}
+    return asked(
+        *stages,
+        slo=Slo(latency_s=rng.uniform(0.3, 0.6)),
+        max_cores=rng.choice([None, 6.0]),
+        objective=Objective(mode=mode, **weights),
+    )
 
 
 def dear_or_slow(rng: random.Random) -> dict[str, Any]:

@@ -11,7 +11,15 @@ from optimizer.decide import Kind, decide
 from optimizer.plan import solve_plan
 from optimizer.problem import build_problem
 from optimizer.solvers import Status, make_solver
-from penstock.domain import Forecast, Objective, Pipeline, ProfileTable, Slo
+from penstock.domain import (
+    AccuracyMode,
+    Forecast,
+    LatencyModel,
+    Objective,
+    Pipeline,
+    ProfileTable,
+    Slo,
+)
 from penstock.errors import ProfileError
 from tests.builders import pipeline, plan, point, profile, profile_table, stage, variant
 from tests.problems import options, problem
@@ -151,3 +159,55 @@ def test_a_combination_that_was_not_profiled_is_missed_and_not_made_up() -> None
 
     with pytest.raises(ProfileError, match="not profiled at batch size 2"):
         build_problem(wider, table, 1.0)
+
+
+def test_a_plan_costs_what_each_stage_costs_and_not_the_product_of_the_sums() -> None:
+    # IPA's video figure multiplied the sum of replicas by the sum of cores: twice the real cost.
+    asked = problem(
+        options("a", {"replicas": 3, "cpu_cores": 1.0}),
+        options("b", {"replicas": 2, "cpu_cores": 0.5}),
+    )
+
+    assert asked.cost_cores(asked.chosen((0, 0))) == pytest.approx(3 * 1.0 + 2 * 0.5)
+
+
+@pytest.mark.parametrize("mode", [AccuracyMode.RANKS, AccuracyMode.SUM, AccuracyMode.MEAN])
+def test_whatever_accuracy_is_maximised_the_product_is_told_beside_it(mode: AccuracyMode) -> None:
+    # IPA maximised normalised ranks, or a product, and reported the other one.
+    asked = pipeline(objective=Objective(mode=mode))
+    table = profile_table(asked)
+
+    found = solve_plan(asked, table, 10.0, solver=make_solver("frontier")).plan
+
+    assert found is not None
+    assert found.promise.accuracy_product == pytest.approx(
+        math.prod(option.accuracy for option in found.stages)
+    )
+
+
+def test_quantiles_that_are_added_up_are_called_so_and_can_be_convolved() -> None:
+    # IPA added the stages' 99th percentiles up as if that were the pipeline's.
+    asked = pipeline(slo=Slo(latency_s=0.5))
+    tail = replace(asked, slo=replace(asked.slo, latency_model=LatencyModel.CONVOLUTION))
+    table = profile_table(asked)
+
+    by_sum, by_tail = (
+        solve_plan(p, table, 10.0, solver=make_solver("frontier")).plan for p in (asked, tail)
+    )
+
+    assert by_sum is not None
+    assert by_tail is not None
+    assert by_sum.promise.latency_model == "sum-of-quantiles"
+    assert by_tail.promise.latency_model == "convolution"
+    assert by_tail.promise.latency_padding > 0
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_plan_never_asks_for_more_cores_than_there_are(solver: str) -> None:
+    # IPA checked no capacity: its nlp pipeline asked for 500 cores.
+    stages = [options(f"s{i}", {"cpu_cores": 250.0}, {"cpu_cores": 2.0}) for i in range(2)]
+    asked = problem(*stages, slo=Slo(latency_s=9.0), max_cores=16.0)
+
+    solution = make_solver(solver).solve(asked, time_limit_s=5)
+
+    assert solution.choices == (1, 1)
