@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optimizer.dominance import frontier
 from optimizer.solvers.bounds import Bound, Level, bound_at, tightest
 from optimizer.solvers.climb import climbed
 from optimizer.solvers.labels import CutShortError, LabelWalk, Ways, just_above
@@ -292,21 +291,4 @@ def _whole(table: Table, weight: float) -> Level:
         weight=weight,
         low=-float(table.most()[-1].sum()) - 1e-9,
         high=-float(table.least()[-1].sum()) + 1e-9,
-    )
-
-
-def unbeaten(terms: Terms) -> Terms:
-    """Leave out each option that another one of its stage beats: dominance with one option."""
-    return replace(
-        terms,
-        stages=tuple(
-            s.only(
-                np.sort(
-                    frontier(
-                        np.concatenate([s.uses, -s.factors[:, None], -s.values[:, None]], axis=1)
-                    )
-                )
-            )
-            for s in terms.stages
-        ),
     )
