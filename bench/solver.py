@@ -3,10 +3,10 @@
 Names in the result: ``solve.<stages>x<variants>x<batches>[.<case>][.<mode>][.<solver>].<figure>``;
 without a mode the objective is the product, without a solver it is the frontier. ``binding`` has
 the SLO and the cores bind, the others the SLO. Each seed counts with its fastest of ``REPEATS``
-solves (the programs and the builds of 100 stages: of one), in seconds of the wall clock and, as ``.cpu_...``, of the process's
-CPU: on a machine that does other work as well the second is the steadier. ``build`` is
-``build_problem``, ``solve`` what follows it. ``.unproven`` counts the seeds without a proof within
-the time limit.
+solves (the programs and the builds of 100 stages: of one), in seconds of the wall clock and, as
+``.cpu_...``, of the process's CPU: on a machine that does other work as well the second is the
+steadier. ``build`` is ``build_problem``, ``solve`` what follows it. ``.unproven`` counts the seeds
+without a proof within the time limit.
 
 ``gurobi_ipa`` is IPA's formulation in Gurobi, as coded (``bilinear``, at 5 x 5: at 6 x 6 it has
 more than the 200 variables that the size-limited licence admits with quadratic terms) and with its

@@ -40,7 +40,7 @@ def frontier(rows: Floats, *, exact_up_to: int = 6000) -> Integers:
         return order[:1]
     if width == 2:
         return order[_staircase(rows[order, 1])]
-    cells = _Cells.of(rows[order])
+    cells = _Cells.of(rows[order]) if count > _BLOCK else None
     if cells is not None:
         return order[cells.unbeaten()]
     if count > _COARSE_FROM and width <= _COARSE_UP_TO:
@@ -63,14 +63,17 @@ class _Cells:
     @classmethod
     def of(cls, rows: Floats) -> _Cells | None:
         """Return the cells of rows in order, ``None`` where there would be too many."""
-        found = [np.unique(column, return_inverse=True) for column in rows.T]
-        counts = [len(values) for values, _ in found]
+        most = max(_MOST_CELLS, _CELLS_PER_ROW * len(rows))
+        found, counts = [], []
+        for column in rows.T:
+            values, places = np.unique(column, return_inverse=True)
+            found.append(places)
+            counts.append(len(values))
+            if math.prod(counts) // max(counts) > most:
+                return None
         free = int(np.argmax(counts))
         held = [i for i in range(len(counts)) if i != free and counts[i] > 1]
-        shape = tuple(counts[i] for i in held)
-        if math.prod(shape) > max(_MOST_CELLS, _CELLS_PER_ROW * len(rows)):
-            return None
-        return cls(shape, [found[i][1] for i in held], rows[:, free])
+        return cls(tuple(counts[i] for i in held), [found[i] for i in held], rows[:, free])
 
     def unbeaten(self) -> Flags:
         """Return which rows nothing beats; of equal rows the first."""
