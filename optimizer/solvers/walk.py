@@ -35,6 +35,9 @@ _SIDES = (0.6, 1.6)
 _MUCH = 0.5
 _LITTLE = 0.05
 _PARTS = 20
+_TURNS = 6
+_MUCH_LESS = 4
+_GUESS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,7 @@ class Walk:
         self._spread = max(1e-9, float(np.ptp(self._table.values[options])), self._terms.weight)
         self._steps = steps_of(self._table)
         self._level = _whole(self._table, self._terms.weight)
+        self._least = self._lowest()
         self._root = self._rooted()
         self.bound = self._root.value
 
@@ -105,9 +109,7 @@ class Walk:
         start = np.full(len(self._table.costs), self._spread / 4)
         if self._terms.weight:
             start[-1] = self._level.slope
-        return tightest(
-            self._table, self._level, start, known=self._lowest(), scale=self._spread / 10
-        )
+        return tightest(self._table, self._level, start, known=self._least, scale=self._spread / 10)
 
     def _lowest(self) -> float:
         """Return a value that every choice exceeds."""
@@ -124,9 +126,9 @@ class Walk:
         self.found = Found(choices=(), value=above)
         if self._is_empty:
             return self.found
-        self._known = max(above, self._lowest())
+        self._known = max(above, self._least)
         self._parts = []
-        self._add(self._level, self._table, self._root)
+        self._add(self._level, self._table, self._root, sought=math.inf)
         while self._parts:
             part = heapq.heappop(self._parts)[2]
             self.bound = part.bound.value
@@ -148,7 +150,7 @@ class Walk:
         """
         if self._is_empty:
             return ()
-        self._known = max(above, self._lowest())
+        self._known = max(above, self._least)
         found, levels = [], [(self._level, self._table, self._root)]
         while levels:
             level, table, bound = levels.pop()
@@ -170,16 +172,35 @@ class Walk:
             table, level, parent.prices, known=just_above(self._known), scale=gap / _PARTS
         )
 
-    def _add(self, level: Level, table: Table, bound: Bound) -> None:
-        """Put a level up for search, unless its bound says that nothing better is in it."""
-        if bound.value <= just_above(self._known):
-            return
-        better = climbed(table, bound, level)
-        if better is not None:
-            self._learn(better.places, better.value)
-        table, bound = self._narrowed(table, level, bound)
-        if bound.value > just_above(self._known):
-            self._put(_Part(level=level, table=table, bound=bound))
+    def _add(self, level: Level, table: Table, bound: Bound, *, sought: float) -> None:
+        """Put a level up for search, unless its bound says that nothing better is in it.
+
+        ``sought`` is the gap for which its prices were looked for, because how close to the best
+        ones is close enough depends on it; where it has become much less they are looked for again.
+        """
+        for _ in range(_TURNS):
+            better = climbed(table, bound, level)
+            if better is not None:
+                self._learn(better.places, better.value)
+            gap = bound.value - self._known
+            if bound.value <= just_above(self._known):
+                return
+            table, bound = self._narrowed(table, level, bound)
+            if bound.value <= just_above(self._known):
+                return
+            if self._is_reached and gap > sought / _MUCH_LESS:
+                break
+            sought = gap if self._is_reached else min(gap, sought) / _GUESS
+            again = tightest(
+                table, level, bound.prices, known=bound.value - sought, scale=sought / _PARTS
+            )
+            bound = min(bound, again, key=lambda b: b.value)
+        self._put(_Part(level=level, table=table, bound=bound))
+
+    @property
+    def _is_reached(self) -> bool:
+        """Whether the value known is that of a choice, or one that was asked to be exceeded."""
+        return self._known > self._least
 
     def _put(self, part: _Part) -> None:
         heapq.heappush(self._parts, (-part.bound.value, next(self._numbers), part))
@@ -222,15 +243,17 @@ class Walk:
         if ways.is_whole:
             return
         if self._known > known:
-            self._put(part)
+            self._add(part.level, table, bound, sought=gap)
         elif part.level.given_away > _LITTLE * gap:
             self._halve(part)
         else:
             self._put(replace(part, widening=part.widening + 1))
 
     def _halve(self, part: _Part) -> None:
+        gap = part.bound.value - self._known
         for half in part.level.halves():
-            self._add(half, part.table, self._tightest(part.table, half, part.bound))
+            bound = self._tightest(part.table, half, part.bound)
+            self._add(half, part.table, bound, sought=gap)
 
     def _split_by_paid(self, part: _Part) -> bool:
         """Cut a level by what its choices pay, if that comes in steps; say whether it was cut."""
@@ -245,8 +268,9 @@ class Walk:
             at = len(bound.prices) - part.level.extras
             table = table.with_paid(self._steps.span, at=at)
             bound = replace(bound, prices=np.insert(bound.prices, at, 0.0))
+        gap = bound.value - self._known
         for piece in pieces:
-            self._add(piece, table, self._tightest(table, piece, bound))
+            self._add(piece, table, self._tightest(table, piece, bound), sought=gap)
         return True
 
     def _ways(self, part: _Part, *, width: int | None) -> Ways:
