@@ -5,8 +5,8 @@ without a mode the objective is the product, without a solver it is the frontier
 the SLO and the cores bind, the others the SLO. Each seed counts with its fastest of ``REPEATS``
 solves (the programs and the builds of 100 stages: of one), in seconds of the wall clock and, as
 ``.cpu_...``, of the process's CPU: on a machine that does other work as well the second is the
-steadier. ``build`` is ``build_problem``, ``solve`` what follows it. ``.unproven`` counts the seeds
-without a proof within the time limit.
+steadier (a program's own process is not in it). ``build`` is ``build_problem``, ``solve`` what
+follows it. ``.unproven`` counts the seeds without a proof within the time limit.
 
 ``gurobi_ipa`` is IPA's formulation in Gurobi, as coded (``bilinear``, at 5 x 5: at 6 x 6 it has
 more than the 200 variables that the size-limited licence admits with quadratic terms) and with its
@@ -64,10 +64,11 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A status and how long it took to get it."""
+    """What came out, and how long it took."""
 
     status: Status
     timing: Timing
+    choices: tuple[int, ...] = ()
 
 
 def run(target: Path) -> None:
@@ -126,7 +127,7 @@ def binding_figures(figures: Figures, stages: int, variants: int) -> None:
 
 def warm_figures(figures: Figures, stages: int, variants: int) -> None:
     """Time the same problems from nothing, from their best choice, and from the next best."""
-    starts: dict[str, list[Solution]] = {"cold": [], "warm": [], "near": []}
+    starts: dict[str, list[Answer]] = {"cold": [], "warm": [], "near": []}
     for seed in range(SEEDS):
         problem, _ = binding_problem(stages, variants, seed=seed, cores=0.5)
         cold = timed("frontier", problem)
@@ -139,8 +140,7 @@ def warm_figures(figures: Figures, stages: int, variants: int) -> None:
         starts["warm"].append(timed("frontier", replace(problem, incumbent=cold.choices)))
         starts["near"].append(timed("frontier", replace(problem, incumbent=hint)))
     for start, answers in starts.items():
-        case = f"solve.{stages}x{variants}x7.binding.from_{start}"
-        summarise(figures, case, [a.seconds for a in answers])
+        add(figures, f"solve.{stages}x{variants}x7.binding.from_{start}", answers)
 
 
 def joint_figures(figures: Figures, stages: int, variants: int) -> None:
@@ -291,7 +291,7 @@ def timed(solver: str, problem: Problem, *, limit_s: float = 60.0) -> Answer:
     solution, timing = fastest(
         partial(back_end.solve, problem, time_limit_s=limit_s), repeats=repeats
     )
-    return Answer(status=solution.status, timing=timing)
+    return Answer(status=solution.status, timing=timing, choices=solution.choices)
 
 
 def suffix(mode: AccuracyMode) -> str:

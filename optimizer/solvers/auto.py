@@ -4,11 +4,11 @@ Measured on two cores, in process, medians over 20 seeds of ``bench/instances.py
 
 * up to 200 choices the exhaustive solver is asked: it takes 3 us for each, the frontier 0.6 to
   1.3 ms whatever the number, so they are even at 200 to 250 (2 stages, a product or a joint table);
-* from there on the frontier answers first: 10 x 10 x 7 with SLO and cores binding takes it 0.06 s
-  (product) and 0.02 s (sum), GLPK 0.36 and 0.34 s, HiGHS 0.65 and 0.25 s; a joint table of 4 x 8
-  variants (4096 combinations) 0.04 to 0.09 s, GLPK 0.5 to 0.7 s, HiGHS 0.9 to 1.3 s;
-* where the frontier is cut short (an instance of 100 x 50 x 7 in twenty or so, many paths that all
-  bind) a mixed integer program gets what is left of the time; the better answer is returned;
+* from there on the frontier answers first: 10 x 10 x 7 with SLO and cores binding takes it 0.013 s
+  (product) and 0.007 s (sum), GLPK 0.7 and 0.5 s, HiGHS 0.9 and 0.3 s; a joint table of 4 x 8
+  variants (4096 combinations) 0.016 s, GLPK 0.27 s, HiGHS 0.32 s;
+* where the frontier is cut short (many paths that all bind; no instance of 100 x 50 x 7 any more) a
+  mixed integer program gets what is left of the time; the better answer is returned;
 * a graph with many paths, or whose accuracy is neither a sum nor a product nor a table of a few
   rows, goes to a mixed integer program at once: HiGHS proves 16 stages x 6 variants on 28 paths in
   0.2 to 0.6 s, the frontier took up to 10 s over 23 paths and 5 s over 5 paths and a table.

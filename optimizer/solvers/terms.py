@@ -29,7 +29,6 @@ from penstock.domain import AccuracyMode
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from optimizer.options import StageOptions
     from optimizer.problem import Problem
 
     Floats = NDArray[np.float64]

@@ -178,7 +178,7 @@ def stepped(rng: random.Random, mode: AccuracyMode) -> Problem:
     """Options that trade cost in half cores for latency and accuracy, under an SLO that binds."""
     stages = []
     for s in range(4):
-        rows = []
+        rows: list[dict[str, Any]] = []
         for _ in range(rng.randint(2, 7)):
             replicas, accuracy = rng.randint(1, 6), rng.uniform(0.6, 1.0)
             rows.append(
@@ -191,12 +191,16 @@ def stepped(rng: random.Random, mode: AccuracyMode) -> Problem:
                 }
             )
         stages.append(options(f"s{s}", *rows))
-    weights = {"accuracy_weight": 10.0, "cost_weight": rng.choice([0.1, 0.5]), "batch_weight": 1e-6}
     return asked(
         *stages,
         slo=Slo(latency_s=rng.uniform(0.3, 0.6)),
         max_cores=rng.choice([None, 6.0]),
-        objective=Objective(mode=mode, **weights),
+        objective=Objective(
+            mode=mode,
+            accuracy_weight=10.0,
+            cost_weight=rng.choice([0.1, 0.5]),
+            batch_weight=1e-6,
+        ),
     )
 
 
