@@ -45,7 +45,7 @@ status: setup ## the pipeline on the cluster: plan, stages, gateway, last tick (
 	$(RUN)/penstock status examples/$(EXAMPLE)/pipeline.yaml --cluster kubernetes
 
 test: setup-dev ## all tests
-	$(RUN)/python -m pytest -n 2 --dist worksteal -m "not image" --cov --cov-report=term --cov-fail-under=90
+	$(RUN)/python -m pytest -n 2 --dist worksteal -m "not image and not cluster" --cov --cov-report=term --cov-fail-under=90
 
 unit: setup-dev ## the quick ones: no process, no socket
 	$(RUN)/python -m pytest -n 2 -m "not slow" tests/unit tests/properties tests/regressions
