@@ -131,8 +131,7 @@ def _held_by_cost(present: Promise, outcome: Outcome, pipeline: Pipeline) -> str
 
 
 def _switch_cost(promise: Promise) -> str:
-    unit = "cores" if promise.cost_per_hour is None else "per hour"
-    return f"{promise.switch_cost:.3g} {unit} over the time it is expected to rule"
+    return f"{promise.switch_cost:.3g} {promise.cost_unit} over the time it is expected to rule"
 
 
 def _keep(reason: str, running: Plan, proposed: Plan | None, *, gain: float | None) -> Decision:
@@ -208,8 +207,8 @@ def _broken(present: Promise, pipeline: Pipeline, load_rps: float) -> str:
     if pipeline.max_cores is not None and exceeds(present.cost_cores, pipeline.max_cores):
         return f"uses {present.cost_cores:g} cores, max_cores is {pipeline.max_cores:g}"
     budget, floor = pipeline.max_cost_per_hour, pipeline.objective.accuracy_floor
-    if budget is not None and exceeds(_cost(present), budget):
-        return f"costs {_cost(present):.2f} per hour, max_cost_per_hour is {budget:.2f}"
+    if budget is not None and exceeds(present.cost, budget):
+        return f"costs {present.cost:.2f} per hour, max_cost_per_hour is {budget:.2f}"
     if floor is not None and falls_short(present.accuracy, floor):
         return f"has an accuracy of {present.accuracy:.4g}, accuracy_floor is {floor:g}"
     return ""
@@ -246,7 +245,7 @@ def _gain(present: Promise, proposed: Promise, pipeline: Pipeline) -> float:
     """
     criteria = {
         "accuracy": (present.accuracy, proposed.accuracy),
-        "cost": (-_cost(present), -_cost(proposed) - proposed.switch_cost),
+        "cost": (-present.cost, -proposed.cost - proposed.switch_cost),
     }
     goal = pipeline.objective.goal
     order = {
@@ -262,10 +261,6 @@ def _gain(present: Promise, proposed: Promise, pipeline: Pipeline) -> float:
         return 0.0
     after = proposed.objective - pipeline.objective.cost_weight * proposed.switch_cost
     return (after - present.objective) / max(abs(present.objective), 1e-9)
-
-
-def _cost(promise: Promise) -> float:
-    return promise.cost_cores if promise.cost_per_hour is None else promise.cost_per_hour
 
 
 def _difference(present: Promise, proposed: Promise) -> str:

@@ -19,7 +19,6 @@ from optimizer.ladder import Climb, climb
 from optimizer.options import falls_short
 from optimizer.problem import build_problem
 from optimizer.solvers import Status, require_time_limit
-from optimizer.trade_off import cost_of
 from optimizer.verify import verify
 from penstock.errors import BrokenPromiseError
 
@@ -161,14 +160,14 @@ def _docked(
             raise BrokenPromiseError(
                 f"the fleet's plan for {ask.pipeline.name!r} does not hold: {'; '.join(broken)}"
             )
-        berths.append(Berth(ask=ask, plan=plan, alone=one, limit=cost_of(plan) * stretch))
+        berths.append(Berth(ask=ask, plan=plan, alone=one, limit=plan.promise.cost * stretch))
     words = outcome.explanation
     if share < 1:
         words += f"; the budget holds {share:.1%} of each pipeline's load"
     return FleetPlans(
         berths=tuple(berths),
         budget=budget,
-        cost=math.fsum(cost_of(berth.plan) for berth in berths),
+        cost=math.fsum(berth.plan.promise.cost for berth in berths),
         load_share=share,
         explanation=words,
     )

@@ -172,14 +172,9 @@ def _worth(what: str, moved: Plan | None, plan: Plan) -> Worth:
         what=what,
         plan=moved,
         objective=then.objective - now.objective,
-        cost=_cost(moved) - _cost(plan),
+        cost=moved.promise.cost - plan.promise.cost,
         accuracy=then.accuracy - now.accuracy,
     )
-
-
-def _cost(plan: Plan) -> float:
-    promise = plan.promise
-    return promise.cost_cores if promise.cost_per_hour is None else promise.cost_per_hour
 
 
 def _is_better(other: Plan | None, plan: Plan, pipeline: Pipeline) -> bool:
@@ -192,7 +187,7 @@ def _is_better(other: Plan | None, plan: Plan, pipeline: Pipeline) -> bool:
 
 
 def _rank(plan: Plan, pipeline: Pipeline) -> tuple[float, ...]:
-    accuracy, cost = plan.promise.accuracy, -_cost(plan)
+    accuracy, cost = plan.promise.accuracy, -plan.promise.cost
     match pipeline.objective.goal:
         case Goal.ACCURACY_FIRST:
             return (accuracy, cost)

@@ -52,7 +52,7 @@ def trade_off(
     low, high = best(Goal.COST_FIRST), best(Goal.ACCURACY_FIRST)
     if low is None or high is None:
         return tuple(plan for plan in (low, high) if plan is not None)
-    cheapest, dearest = cost_of(low), cost_of(high)
+    cheapest, dearest = low.promise.cost, high.promise.cost
     inner = max(0, points - 2)
     limits = [cheapest + (dearest - cheapest) * (i + 1) / (inner + 1) for i in range(inner)]
     found = [low, *(best(Goal.ACCURACY_FIRST, limit) for limit in limits), high]
@@ -89,16 +89,10 @@ def cheapest_each(
     return tuple(found)
 
 
-def cost_of(plan: Plan) -> float:
-    """Return what a plan costs: per hour when it is priced, else in cores."""
-    priced = plan.promise.cost_per_hour
-    return plan.promise.cost_cores if priced is None else priced
-
-
 def _unbeaten(plans: list[Plan]) -> tuple[Plan, ...]:
     """Return the plans that are more accurate than every cheaper one, by cost."""
     kept: list[Plan] = []
-    for plan in sorted(plans, key=lambda p: (cost_of(p), -p.promise.accuracy)):
+    for plan in sorted(plans, key=lambda p: (p.promise.cost, -p.promise.accuracy)):
         if not kept or plan.promise.accuracy > kept[-1].promise.accuracy * (1 + TOLERANCE):
             kept.append(plan)
     return tuple(kept)

@@ -61,6 +61,16 @@ class Promise:
     latency_padding: float = 0.0
     switch_cost: float = 0.0
 
+    @property
+    def cost(self) -> float:
+        """The cost as the objective counts it: money per hour where there are prices, or cores."""
+        return self.cost_cores if self.cost_per_hour is None else self.cost_per_hour
+
+    @property
+    def cost_unit(self) -> str:
+        """What ``cost`` is counted in, as people read it."""
+        return "cores" if self.cost_per_hour is None else "per hour"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

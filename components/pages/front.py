@@ -14,9 +14,7 @@ from matplotlib.figure import Figure
 
 from components.pages.axes import LINES, drawn, legend
 from components.pages.choice import Choice, Level, Used
-from components.pages.next_step import unit_of
 from components.pages.svg import COLOR, to_svg
-from optimizer.trade_off import cost_of
 from penstock.domain import Pipeline, Plan
 
 LEVELS = (("o", 9.0, "rung-5"), ("s", 6.0, "rung-3"), ("^", 4.5, "rung-1"))
@@ -50,13 +48,13 @@ def fill_front(figure: Figure, choice: Choice, pipeline: Pipeline) -> None:
     _draw_used(above, choice.used)
     above.plot(*_spot(choice.plan), **_CHOSEN, ms=14)
     above.plot([], [], **_CHOSEN, ms=7, label="chosen")
-    below.plot(cost_of(choice.plan), 1e3 * choice.plan.promise.latency_s, **_CHOSEN, ms=14)
+    below.plot(choice.plan.promise.cost, 1e3 * choice.plan.promise.latency_s, **_CHOSEN, ms=14)
     above.margins(0.1, 0.16)
     below.set_ylim(bottom=0)
     _draw_limits(above, below, pipeline, choice)
     above.set_ylabel("accuracy [%] \u2013 more is better")
     below.set_ylabel("latency [ms]")
-    below.set_xlabel(f"cost [{unit_of(choice.plan)}] \u2013 less is better")
+    below.set_xlabel(f"cost [{choice.plan.promise.cost_unit}] \u2013 less is better")
     legend(above, columns=3)
     figure.align_ylabels((above, below))
     figure.draw_without_rendering()
@@ -125,7 +123,7 @@ def _draw_limits(above: Axes, below: Axes, pipeline: Pipeline, choice: Choice) -
         color=COLOR["slo"],
     )
     below.set_ylim(top=1.25 * max(slo_ms, below.get_ylim()[1] / 1.05))
-    dearest = max(cost_of(plan) for plan in (choice.plan, *choice.front, *choice.others))
+    dearest = max(plan.promise.cost for plan in (choice.plan, *choice.front, *choice.others))
     for path, most in budgets(pipeline):
         label = f"{path} {most:g}"
         if most <= NEAR * dearest and path == _path_of_cost(choice.plan):
@@ -184,4 +182,4 @@ def _stacked(
 
 
 def _spot(plan: Plan) -> Spot:
-    return (cost_of(plan), 100 * plan.promise.accuracy)
+    return (plan.promise.cost, 100 * plan.promise.accuracy)

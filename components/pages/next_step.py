@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from components.pages.choice import Choice
 from components.pages.page import Cell, Change, Table
 from optimizer.options import TOLERANCE
-from optimizer.trade_off import cost_of
 from penstock.domain import Plan
 
 DIGITS = {
@@ -29,7 +28,13 @@ def front_table(choice: Choice) -> Table:
         rows += [(within, *_row(plan)) for plan in level.front]
     return Table(
         title="Plans that nothing beats",
-        columns=("", "variants", f"cost [{unit_of(choice.plan)}]", "accuracy [%]", "latency [ms]"),
+        columns=(
+            "",
+            "variants",
+            f"cost [{choice.plan.promise.cost_unit}]",
+            "accuracy [%]",
+            "latency [ms]",
+        ),
         rows=rows,
         digits=DIGITS,
     )
@@ -41,14 +46,14 @@ def used_table(choice: Choice) -> Table:
         title="What the run used",
         columns=(
             *("variants", "of the time [%]", "planned for [req/s]"),
-            *(f"cost [{unit_of(choice.plan)}]", "accuracy [%]"),
+            *(f"cost [{choice.plan.promise.cost_unit}]", "accuracy [%]"),
         ),
         rows=[
             (
                 variants_of(one.plan),
                 100 * one.share,
                 " to ".join(dict.fromkeys(f"{load:.1f}" for load in one.loads_rps)),
-                cost_of(one.plan),
+                one.plan.promise.cost,
                 100 * one.plan.promise.accuracy,
             )
             for one in choice.used
@@ -61,7 +66,7 @@ def next_steps(choice: Choice) -> Table | None:
     """Return what moving each limit would change, and the runner-up; ``None`` where not known."""
     if choice.insight is None or choice.insight.outcome.plan is None:
         return None
-    best, unit = choice.insight.outcome.plan, unit_of(choice.plan)
+    best, unit = choice.insight.outcome.plan, choice.plan.promise.cost_unit
     return Table(
         title="What the next step costs",
         columns=(
@@ -87,11 +92,6 @@ def binding(choice: Choice) -> str:
     return said
 
 
-def unit_of(plan: Plan) -> str:
-    """Return what a plan's cost is counted in."""
-    return "cores" if plan.promise.cost_per_hour is None else "per hour"
-
-
 def variants_of(plan: Plan) -> str:
     """Return the variants of a plan with their replicas, in a line."""
     return " + ".join(f"{o.variant} \u00d7{o.replicas}" for o in plan.stages)
@@ -113,7 +113,7 @@ def _step(what: str, then: Plan | None, now: Plan) -> tuple[Cell, ...]:
     return (
         what,
         _changed(then, now) or "the same plan",
-        Change(cost_of(then) - cost_of(now)),
+        Change(then.promise.cost - now.promise.cost),
         Change(100 * (after.accuracy - before.accuracy)),
         Change(1e3 * (after.latency_s - before.latency_s)),
         Change(after.objective - before.objective),
@@ -131,4 +131,4 @@ def _changed(then: Plan, now: Plan) -> str:
 
 def _row(plan: Plan) -> tuple[Cell, ...]:
     promise = plan.promise
-    return (variants_of(plan), cost_of(plan), 100 * promise.accuracy, 1e3 * promise.latency_s)
+    return (variants_of(plan), plan.promise.cost, 100 * promise.accuracy, 1e3 * promise.latency_s)

@@ -115,8 +115,6 @@ def _share(known: Fleet, berth: Berth) -> Share:
 
 
 def _show(known: Fleet, planned: FleetPlans) -> None:
-    from optimizer.trade_off import cost_of
-
     unit = "cores" if known.max_cost_per_hour is None else "per hour"
     rows = [
         (
@@ -127,7 +125,7 @@ def _show(known: Fleet, planned: FleetPlans) -> None:
             " + ".join(f"{o.variant} x{o.replicas} b{o.batch_size}" for o in berth.plan.stages),
             f"{berth.plan.promise.accuracy:.3f}",
             f"{berth.plan.promise.latency_s * 1e3:.0f}",
-            f"{cost_of(berth.plan):.4g}",
+            f"{berth.plan.promise.cost:.4g}",
             f"{berth.limit:.4g}",
         )
         for berth in planned.berths

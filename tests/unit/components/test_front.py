@@ -15,7 +15,7 @@ from components.pages.next_step import binding, front_table, next_steps, used_ta
 from components.steps.alternatives import FASTER, LEVEL_POINTS, MOST_EXPLAINED, alternatives
 from optimizer.plan import solve_plan
 from optimizer.solvers import make_solver
-from optimizer.trade_off import cheapest_each, cost_of, trade_off
+from optimizer.trade_off import cheapest_each, trade_off
 from penstock.domain import Objective, Pipeline, Plan, Prices, Slo
 from penstock.errors import UserError
 from tests.builders import pipeline, profile_table, stage, variant
@@ -56,7 +56,7 @@ def text(choice: Choice, of: Pipeline) -> str:
 
 def spots(plans: object) -> set[tuple[float, float]]:
     return {
-        (round(cost_of(p), 9), round(100 * p.promise.accuracy, 9))  # type: ignore[attr-defined]
+        (round(p.promise.cost, 9), round(100 * p.promise.accuracy, 9))  # type: ignore[attr-defined]
         for p in plans  # type: ignore[attr-defined]
     }
 

@@ -7,7 +7,7 @@ import pytest
 
 from optimizer.plan import solve_plan, verify
 from optimizer.solvers import make_solver
-from optimizer.trade_off import cheapest_each, cost_of, trade_off
+from optimizer.trade_off import cheapest_each, trade_off
 from penstock.domain import Goal, Pipeline, Plan
 from tests.builders import pipeline, profile_table
 
@@ -22,7 +22,7 @@ def front(of: Pipeline, load_rps: float, **options: int) -> tuple[Plan, ...]:
 def test_each_plan_costs_more_and_is_more_accurate_than_the_one_before(load_rps: float) -> None:
     of = pipeline()
     plans = front(of, load_rps)
-    figures = [(cost_of(plan), plan.promise.accuracy) for plan in plans]
+    figures = [(plan.promise.cost, plan.promise.accuracy) for plan in plans]
     assert figures == sorted(set(figures))
     assert all(a[1] < b[1] for a, b in pairwise(figures))
     assert [fault for plan in plans for fault in verify(plan, of, profile_table(of))] == []
@@ -35,7 +35,7 @@ def test_the_ends_are_the_cheapest_and_the_most_accurate_plan() -> None:
         asked = replace(of, objective=replace(of.objective, goal=goal))
         best = solve_plan(asked, profile_table(of), 40.0, solver=SOLVER).plan
         assert best is not None
-        assert cost_of(best) == cost_of(end)
+        assert best.promise.cost == end.promise.cost
         assert best.promise.accuracy == end.promise.accuracy
 
 
@@ -46,7 +46,7 @@ def test_no_combination_of_variants_is_above_the_front() -> None:
     assert len(every) == 4
     for one in every:
         assert any(
-            cost_of(p) <= cost_of(one) * (1 + 1e-6)
+            p.promise.cost <= one.promise.cost * (1 + 1e-6)
             and p.promise.accuracy >= one.promise.accuracy * (1 - 1e-6)
             for p in plans
         )
