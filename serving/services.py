@@ -24,6 +24,7 @@ from serving.names import (
     pipeline_labels,
     service_name,
 )
+from serving.pods import container_security, replaced_first, spread_over_nodes
 from serving.settings import RenderSettings
 
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
@@ -107,10 +108,7 @@ def _predictor(
         **replica_fields(pipeline, stage, option, settings),
         "automountServiceAccountToken": False,
         "containers": [_container(name, stage, option, settings)],
-        "deploymentStrategy": {
-            "type": "RollingUpdate",
-            "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
-        },
+        "deploymentStrategy": replaced_first(),
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
@@ -118,7 +116,7 @@ def _predictor(
         },
         "serviceAccountName": settings.service_account,
         "terminationGracePeriodSeconds": _grace_s(pipeline, settings),
-        "topologySpreadConstraints": [_spread(name)],
+        "topologySpreadConstraints": [spread_over_nodes({SERVICE_POD: name})],
         "volumes": [
             {"name": "batching", "configMap": {"name": batching_name(pipeline.name)}},
             {"name": "tmp", "emptyDir": {}},
@@ -153,12 +151,7 @@ def _container(name: str, stage: Stage, option: Option, settings: RenderSettings
         # Not the sleep action: a server before 1.30 drops it, and refuses a hook that has none.
         # Not Python either: it would start an interpreter in the share of a pod that still serves.
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(settings.pre_stop_s)]}}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-        },
+        "securityContext": container_security(),
         "volumeMounts": [
             {"name": "batching", "mountPath": BATCHING_FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
@@ -179,16 +172,6 @@ def _arguments(name: str, key: str, settings: RenderSettings) -> list[str]:
         "--drain-s": str(settings.drain_s),
     }
     return [word for pair in given.items() for word in pair]
-
-
-def _spread(name: str) -> dict[str, Any]:
-    """Return the wish for one node per replica; a cluster with fewer nodes still runs them all."""
-    return {
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {SERVICE_POD: name}},
-    }
 
 
 def _grace_s(pipeline: Pipeline, settings: RenderSettings) -> int:

@@ -13,6 +13,7 @@ from penstock.domain import Pipeline
 from penstock.settings import Settings
 from serving.manifest import Manifest
 from serving.names import GATEWAY, gateway_name, pod_labels
+from serving.pods import container_security, replaced_first, spread_over_nodes
 from serving.settings import RenderSettings
 
 PORT = 8080
@@ -32,10 +33,7 @@ def gateway(pipeline: Pipeline, settings: Settings, *, replicas: int) -> tuple[M
             "replicas": replicas,
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": labels},
-            "strategy": {
-                "type": "RollingUpdate",
-                "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
-            },
+            "strategy": replaced_first(),
             "template": {
                 "metadata": {"labels": labels},
                 "spec": _gateway_pod(pipeline, settings, labels),
@@ -64,12 +62,6 @@ def _gateway_pod(
     pipeline: Pipeline, settings: Settings, labels: Mapping[str, str]
 ) -> dict[str, Any]:
     timeout_s = _timeout_s(pipeline, settings)
-    spread = {
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": dict(labels)},
-    }
     return {
         "automountServiceAccountToken": False,
         "containers": [_gateway_container(pipeline, settings, timeout_s)],
@@ -82,7 +74,7 @@ def _gateway_pod(
         },
         "serviceAccountName": settings.service_account,
         "terminationGracePeriodSeconds": DRAIN_S + timeout_s + 5,
-        "topologySpreadConstraints": [spread],
+        "topologySpreadConstraints": [spread_over_nodes(labels)],
     }
 
 
@@ -127,12 +119,7 @@ def _gateway_container(pipeline: Pipeline, settings: Settings, timeout_s: int) -
             "periodSeconds": 1,
             "failureThreshold": 30,
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-        },
+        "securityContext": container_security(),
     }
 
 
