@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -32,6 +32,12 @@ class Document(BaseModel):
     """A mapping of a document: no key but those declared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WholeDocument(Document):
+    """The outermost mapping of a document: it says first in which version it is written."""
+
+    apiVersion: Literal["penstock.dev/v1"]  # noqa: N815 - Kubernetes spells it so
 
 
 def read_text(path: Path) -> str:

@@ -30,6 +30,7 @@ from penstock.document import (
     Name,
     NotNegative,
     Positive,
+    WholeDocument,
     load_mapping,
     read_text,
     shape_faults,
@@ -96,8 +97,7 @@ class _Spec(Document):
     pipelines: Annotated[tuple[_Member, ...], Field(min_length=1, max_length=1000)]
 
 
-class _FleetDocument(Document):
-    apiVersion: Literal["penstock.dev/v1"]  # noqa: N815 - Kubernetes spells it so
+class _FleetDocument(WholeDocument):
     kind: Literal["Fleet"]
     metadata: _Metadata
     spec: _Spec

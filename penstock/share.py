@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from penstock.document import (
     API_VERSION,
-    Document,
     Name,
     Positive,
+    WholeDocument,
     load_mapping,
     read_text,
     shape_faults,
@@ -55,8 +55,7 @@ class Held:
     cost_ceiling: float | None = None
 
 
-class _ShareDocument(Document):
-    apiVersion: Literal["penstock.dev/v1"]  # noqa: N815 - Kubernetes spells it so
+class _ShareDocument(WholeDocument):
     kind: Literal["Share"]
     fleet: Name
     pipeline: Name

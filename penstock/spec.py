@@ -23,6 +23,7 @@ from penstock.document import (
     Name,
     NotNegative,
     Positive,
+    WholeDocument,
     load_mapping,
     read_text,
     shape_faults,
@@ -129,8 +130,7 @@ class _Spec(Document):
     graph: GraphDocument | None = None
 
 
-class _PipelineDocument(Document):
-    apiVersion: Literal["penstock.dev/v1"]  # noqa: N815 - Kubernetes spells it so
+class _PipelineDocument(WholeDocument):
     kind: Literal["Pipeline"]
     metadata: _Metadata
     spec: _Spec
