@@ -26,9 +26,9 @@ from workflows.terminal import out, plan_table
 
 if TYPE_CHECKING:
     from optimizer.ladder import Climb
+    from penstock.domain import ProfileTable
     from penstock.settings import Settings
     from penstock.share import Held
-    from workflows.layout import Layout
 
 commands = typer.Typer()
 
@@ -55,7 +55,8 @@ def plan(
 
     pipeline, layout, settings = opened(spec, root)
     within = held(pipeline, layout)
-    climbed = _climbed(within, layout, replace(settings, solver=solver or settings.solver), load)
+    asked = replace(settings, solver=solver or settings.solver)
+    climbed = _climbed(within, wiring.profile_table(layout), asked, load)
     if climbed.plan is None:
         raise UserError(f"{climbed.status}: {climbed.explanation}")
     if not ladder and set(climbed.given_up) - {TARGET}:
@@ -87,14 +88,15 @@ def explain(
 
     pipeline, layout, settings = opened(spec, root)
     within = held(pipeline, layout)
-    climbed = _climbed(within, layout, settings, load)
+    table, solver = wiring.profile_table(layout), wiring.make_solver(settings)
+    climbed = _climbed(within, table, settings, load)
     serves = climbed.plan is not None and set(climbed.given_up) <= {TARGET}
     asked = climbed.asked if serves else within.pipeline
     insight = explain_plan(
         asked,
-        wiring.profile_table(layout),
+        table,
         load,
-        solver=wiring.make_solver(settings),
+        solver=solver,
         time_limit_s=settings.solver_time_limit_s,
     )
     if climbed.plan is not None:
@@ -106,9 +108,9 @@ def explain(
     if running is not None:
         decision = explain_move(
             asked,
-            wiring.profile_table(layout),
+            table,
             load,
-            solver=wiring.make_solver(settings),
+            solver=solver,
             running=read_plan(layout, running),
             since_change_s=since,
         )
@@ -168,12 +170,12 @@ def compile_(
         out.print(path)
 
 
-def _climbed(within: Held, layout: Layout, settings: Settings, load_rps: float) -> Climb:
+def _climbed(within: Held, table: ProfileTable, settings: Settings, load_rps: float) -> Climb:
     from optimizer.ladder import climb
 
     return climb(
         within.pipeline,
-        wiring.profile_table(layout),
+        table,
         load_rps,
         solver=wiring.make_solver(settings),
         time_limit_s=settings.solver_time_limit_s,
