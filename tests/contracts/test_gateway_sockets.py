@@ -18,6 +18,7 @@ from aiohttp import web
 
 from serving.gateway import AdminFace, Gateway, PublicFace
 from serving.router.client import StepClient
+from tests.listening import listening
 
 pytestmark = pytest.mark.slow
 
@@ -55,17 +56,6 @@ async def hangs_up(request):
 async def stalls(_request):
     await asyncio.sleep(5)
     return web.Response()
-
-
-@contextlib.asynccontextmanager
-async def listening(application):
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 class Bench:

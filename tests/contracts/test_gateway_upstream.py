@@ -18,6 +18,7 @@ from aiohttp import web
 
 from serving.gateway import PublicFace
 from serving.upstream import DEADLINE, RECYCLE, ForwardingGateway, Upstream
+from tests.listening import listening
 
 pytestmark = pytest.mark.slow
 
@@ -41,17 +42,6 @@ class Router:
         return web.json_response({"outputs": [len(self.requests)]})
 
 
-@contextlib.asynccontextmanager
-async def listening(application):
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    finally:
-        await runner.cleanup()
-
-
 class Stand:
     """A gateway before a router."""
 
@@ -63,7 +53,7 @@ class Stand:
         self.router = router or Router()
         app = web.Application()
         app.router.add_post("/", self.router.handle)
-        self.upstream = Upstream(url or await enter(listening(app)))
+        self.upstream = Upstream(url or await enter(listening(app)) + "/")
         self._stack.push_async_callback(self.upstream.close)
         gateway = ForwardingGateway(
             "pipe",
@@ -72,7 +62,7 @@ class Stand:
             timeout_s=timeout_s,
             max_in_flight=max_in_flight,
         )
-        self.url = await enter(listening(PublicFace(gateway).application()))
+        self.url = await enter(listening(PublicFace(gateway).application())) + "/"
         self.session = await enter(aiohttp.ClientSession())
         return self
 

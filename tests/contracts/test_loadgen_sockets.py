@@ -15,6 +15,7 @@ from aiohttp import web
 
 from serving.loadgen import Target, run_load
 from serving.poisson import constant_arrivals
+from tests.listening import listening
 
 pytestmark = pytest.mark.slow
 
@@ -25,13 +26,8 @@ ROOT = Path(__file__).parents[2]
 async def server(handle):
     app = web.Application()
     app.router.add_post("/", handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    finally:
-        await runner.cleanup()
+    async with listening(app) as url:
+        yield url + "/"
 
 
 async def echo(request):
