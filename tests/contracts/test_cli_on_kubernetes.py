@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,10 @@ from penstock.spec import format_pipeline
 from profiles import table
 from tests.api_http import serve
 from tests.builders import pipeline, profile_table
+from tests.command_line import command_line
 from tests.kserve import KServe
 from tests.prometheus import SteadyLoad, answering
 from tests.shared_data import shared
-from workflows import cli
 
 pytestmark = pytest.mark.slow
 
@@ -27,9 +26,7 @@ def penstock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     spec = tmp_path / "pipeline.yaml"
     spec.write_text(format_pipeline(made))
     table.save(profile_table(made), tmp_path / "profiles.json")
-    monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    penstock = command_line(tmp_path, monkeypatch, capsys)
     with serve(shared("data/kserve"), on_write=KServe()) as server, answering(SteadyLoad()) as at:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path)))
         monkeypatch.setenv("PENSTOCK_PROMETHEUS_URL", f"http://{at}")
@@ -37,12 +34,7 @@ def penstock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
         monkeypatch.setenv("PENSTOCK_SOLVER", "exhaustive")
 
         def run(command: str, *arguments: str) -> tuple[int, str]:
-            words = ["penstock", command, str(spec), *arguments, "--cluster", "kubernetes"]
-            monkeypatch.setattr(sys, "argv", words)
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-            said = capsys.readouterr()
-            return int(ended.value.code or 0), " ".join((said.out + said.err).split())
+            return penstock(command, spec, *arguments, "--cluster", "kubernetes")
 
         run.server = server  # type: ignore[attr-defined]
         yield run

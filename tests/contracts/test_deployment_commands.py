@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,16 +20,16 @@ from serving.diff import Action, Change
 from serving.manifest import Manifest, from_yaml, key_of
 from tests.api_http import Served, serve
 from tests.builders import profile_table
+from tests.command_line import Run, command_line
 from tests.kserve import KServe
 from tests.shared_data import shared
 from tests.ticks import calm, ports, tick
-from workflows import cli, preflight
+from workflows import preflight
 
 pytestmark = pytest.mark.slow
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 READING = Role(namespace="default", verbs={"configmaps": frozenset({"get", "list", "create"})})
-Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +46,7 @@ def penstock(server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     spec = tmp_path / "pipeline.yaml"
     spec.write_text(format_pipeline(made))
     table.save(profile_table(made), tmp_path / "profiles.json")
-    monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    penstock = command_line(tmp_path, monkeypatch, capsys)
 
     def run(command: str, *arguments: str, user: str = "admin") -> tuple[int, str]:
         kubeconfig = str(server.kubeconfig(tmp_path, user))
@@ -57,11 +54,7 @@ def penstock(server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
         monkeypatch.setattr(
             "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", kubeconfig
         )
-        monkeypatch.setattr(sys, "argv", ["penstock", command, str(spec), *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), " ".join((said.out + said.err).split())
+        return penstock(command, spec, *arguments)
 
     return run
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ from optimizer.plan import plan_from_json
 from penstock.spec import format_pipeline
 from profiles import table
 from tests.builders import pipeline, profile_table
+from tests.command_line import command_line
 from tests.recordings import write_example
-from workflows import cli
 from workflows.commands import prepare
 
 COMMANDS = [
@@ -39,18 +38,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Run ``penstock`` with arguments; returns exit code and all that was printed, in one line."""
     for name in [n for n in os.environ if n.startswith("PENSTOCK_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-
-    def penstock(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["penstock", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), " ".join((said.out + said.err).split())
-
-    return penstock
+    return command_line(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
