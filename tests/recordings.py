@@ -23,7 +23,7 @@ from penstock.domain import (
 from penstock.plan_json import plan_to_json
 from profiles.table import save
 from tests.builders import option, pipeline, plan, profile, promise, stage, variant
-from workflows.recording import (
+from workflows.recorded import (
     Decided,
     Durations,
     Outcome,
@@ -33,8 +33,8 @@ from workflows.recording import (
     Sample,
     StageState,
     Tick,
-    write_recording,
 )
+from workflows.recording import write_recording
 
 DURATION_S = 60
 SLO_S = 0.5

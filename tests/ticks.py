@@ -16,7 +16,7 @@ from serving.cluster.memory import MemoryCluster
 from serving.render import RenderSettings
 from tests.builders import pipeline, profile_table
 from workflows.adapt import Ports, TickSettings, adapt
-from workflows.recording import Tick
+from workflows.recorded import Tick
 
 SETTINGS = TickSettings(render=RenderSettings(image="penstock:test", store_uri="s3://models"))
 QUICK = Adaptation(step_s=1.0, window_steps=3, horizon_steps=2, cooldown_s=0.0, min_gain=0.0)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from penstock.domain import Forecast, Plan
     from serving.apply import ApplyReport
     from serving.cluster import Cluster
-    from workflows.recording import Tick
+    from workflows.recorded import Tick
 
 __all__ = ["Ports", "TickSettings", "adapt", "running_plan"]
 

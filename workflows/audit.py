@@ -23,7 +23,11 @@ from serving.diff import Action, Change
 from serving.names import pipeline_labels, state_name
 from serving.quarantine import offered
 from serving.state import State, read_state, write_state
-from workflows.recording import Tick, format_json, read_tick
+from workflows.recorded import Tick
+from workflows.recording import (
+    format_json,
+    read_tick,
+)
 
 if TYPE_CHECKING:
     from optimizer.solvers import Solver

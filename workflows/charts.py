@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from components.pages.axes import LINES, MARKERS, Ladders, drawn, legend, plain_ticks
 from components.pages.svg import COLOR, rung, to_svg
 from penstock.domain import Profile, ProfileTable
-from workflows.recording import Recording
+from workflows.recorded import Recording
 from workflows.series import SMOOTH_S, Seconds, by_second, running_capacity, spans_of
 from workflows.summary import PROMISED_ATTAINMENT, RunSummary, accuracy
 

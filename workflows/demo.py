@@ -20,7 +20,10 @@ from penstock.spec import format_pipeline
 from workflows import wiring
 from workflows.calibrate import Calibration, calibrate
 from workflows.live import Run, open_stand, run_live
-from workflows.recording import write_recording, write_text
+from workflows.recording import (
+    write_recording,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from penstock.settings import Settings

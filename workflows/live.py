@@ -32,7 +32,14 @@ from serving.loadgen import read_samples
 from serving.run_plan import apply_plan
 from workflows import wiring
 from workflows.adapt import adapt
-from workflows.recording import Recording, Request, RunInfo, Sample, StageState, Tick
+from workflows.recorded import (
+    Recording,
+    Request,
+    RunInfo,
+    Sample,
+    StageState,
+    Tick,
+)
 
 if TYPE_CHECKING:
     from penstock.settings import Settings

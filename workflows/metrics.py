@@ -20,7 +20,7 @@ from workflows.numbers import (
     Seen,
     result_of,
 )
-from workflows.recording import Tick
+from workflows.recorded import Tick
 
 
 class TickMetrics:

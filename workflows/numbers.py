@@ -18,7 +18,11 @@ from optimizer.decide import distrusted
 from optimizer.ladder import GIVE_UPS
 from optimizer.solvers import Status
 from penstock.domain import Mode, Pipeline
-from workflows.recording import Durations, Tick, write_text
+from workflows.recorded import (
+    Durations,
+    Tick,
+)
+from workflows.recording import write_text
 
 Row = tuple[str, ...]
 

@@ -27,7 +27,8 @@ from penstock.errors import PenstockError, ProfileError, SpecError
 from penstock.plan_json import plan_from_json
 from penstock.spec import read_pipeline
 from profiles import table as profile_tables
-from workflows.recording import Recording, write_text
+from workflows.recorded import Recording
+from workflows.recording import write_text
 from workflows.series import used_plans
 from workflows.summary import (
     ADAPTIVE,

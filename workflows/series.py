@@ -10,7 +10,12 @@ import numpy as np
 
 from components.pages.choice import Used
 from penstock.domain import Mode, Plan
-from workflows.recording import Recording, Request, Sample, Tick
+from workflows.recorded import (
+    Recording,
+    Request,
+    Sample,
+    Tick,
+)
 from workflows.summary import accuracy, attainment, quantile
 
 SMOOTH_S = 5

@@ -21,7 +21,7 @@ from workflows.schedule import next_run
 
 if TYPE_CHECKING:
     from serving.cluster import Cluster
-    from workflows.recording import Tick
+    from workflows.recorded import Tick
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

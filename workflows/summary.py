@@ -22,10 +22,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from penstock.cores import count_cores
 from penstock.errors import SpecError, UserError
-from workflows.recording import (
+from workflows.recorded import (
     Recording,
     Request,
     Sample,
+)
+from workflows.recording import (
     format_json,
     read_recording,
     write_text,

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from penstock.domain import Slo
-    from workflows.recording import Request, Tick
+    from workflows.recorded import (
+        Request,
+        Tick,
+    )
     from workflows.status import Status
     from workflows.summary import Summary
 

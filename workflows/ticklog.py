@@ -19,7 +19,7 @@ from penstock.domain import Forecast, Load, Mode, Pipeline
 from penstock.errors import PenstockError, UnderWayError
 from serving.apply import Outcome as ApplyOutcome
 from serving.diff import describe
-from workflows import recording
+from workflows import recorded
 
 if TYPE_CHECKING:
     from optimizer.decide import Decision
@@ -122,7 +122,7 @@ class TickLog:
         self._fields["target"] = decision.target if writing else decision.running
         is_short = LOAD in climbed.given_up or SLO in climbed.given_up
         why = climbed.explanation if is_short else ""
-        self._fields["decision"] = recording.Decided(
+        self._fields["decision"] = recorded.Decided(
             kind=decision.kind.value,
             reason="; ".join(t for t in (decision.reason, climbed.words, why) if t),
             gain=decision.gain,
@@ -141,28 +141,28 @@ class TickLog:
         if report is not None:
             message = report.error or report.outcome.value
             ok = report.ok or report.outcome is ApplyOutcome.UNDER_WAY
-            self._fields["result"] = recording.Outcome(ok=ok, message=message)
+            self._fields["result"] = recorded.Outcome(ok=ok, message=message)
 
     def stand_still(self, err: PenstockError) -> None:
         """Note why the tick went no further: the running plan stays as it is."""
         self._fields.setdefault(
             "decision",
-            recording.Decided(
+            recorded.Decided(
                 kind="keep",
                 reason=f"standing still: {err}",
                 urgent=not isinstance(err, UnderWayError),
             ),
         )
         ok = isinstance(err, UnderWayError)
-        self._fields["result"] = recording.Outcome(ok=ok, message=str(err))
+        self._fields["result"] = recorded.Outcome(ok=ok, message=str(err))
 
-    def record(self) -> recording.Tick:
+    def record(self) -> recorded.Tick:
         """Return the record; the tick ends here."""
         total_s = max(0.0, self._clock.now() - self.started_s)
-        return recording.Tick(
+        return recorded.Tick(
             id=uuid.uuid4().hex[:12],
             pipeline=self._pipeline.name,
             time_s=self.started_s,
-            durations_s=recording.Durations(total=total_s, **self._seconds),
+            durations_s=recorded.Durations(total=total_s, **self._seconds),
             **{"mode": self._pipeline.adaptation.mode, **self._fields},
         )

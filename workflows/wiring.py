@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from serving.cluster.local import LocalCluster
     from serving.render import RenderSettings
     from workflows.adapt import Ports, TickSettings
-    from workflows.recording import Tick
+    from workflows.recorded import Tick
 
 CLUSTERS = ("local", "kubernetes", "memory")
 

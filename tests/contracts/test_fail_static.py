@@ -25,7 +25,7 @@ from tests.builders import pipeline, profile_table, stage
 from tests.prometheus import Pod, Proxy, answering, prometheus
 from tests.ticks import SETTINGS, Writes
 from workflows.adapt import Ports, adapt, running_plan
-from workflows.recording import Tick
+from workflows.recorded import Tick
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

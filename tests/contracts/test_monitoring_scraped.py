@@ -46,7 +46,7 @@ from workflows.deployment import METRICS_PORT
 from workflows.gateway_manifests import gateway
 from workflows.metrics import TickMetrics
 from workflows.numbers import write_numbers
-from workflows.recording import Tick
+from workflows.recorded import Tick
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -24,7 +24,10 @@ from penstock.spec import format_pipeline
 from tests.builders import pipeline, stage, variant
 from workflows import demo
 from workflows.layout import Layout
-from workflows.recording import read_decisions, read_recording
+from workflows.recording import (
+    read_decisions,
+    read_recording,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -13,7 +13,7 @@ from workflows.commands.options import ClusterName, Root, Spec, held, opened
 from workflows.terminal import out, plan_table, tick_line
 
 if TYPE_CHECKING:
-    from workflows.recording import Tick
+    from workflows.recorded import Tick
 
 commands = typer.Typer()
 

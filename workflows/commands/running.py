@@ -13,7 +13,7 @@ from workflows.commands.options import ClusterName, PlanFile, Root, Spec, held, 
 from workflows.terminal import out, tick_line
 
 if TYPE_CHECKING:
-    from workflows.recording import Tick
+    from workflows.recorded import Tick
 
 commands = typer.Typer()
 
@@ -92,7 +92,11 @@ def adapt(
     """
     from penstock.clock import RealClock
     from workflows.adapt import adapt as run_tick
-    from workflows.recording import append_line, format_json, write_text
+    from workflows.recording import (
+        append_line,
+        format_json,
+        write_text,
+    )
 
     if once and watch is not None:
         raise UserError("--once and --watch exclude each other")

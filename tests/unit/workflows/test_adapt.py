@@ -17,7 +17,7 @@ from serving.intent import Intent, intend
 from serving.state import State, read_state
 from tests.ticks import SETTINGS, Writes, calm, ports, services, tick
 from workflows.adapt import running_plan
-from workflows.recording import Tick
+from workflows.recorded import Tick
 
 
 class Silent:

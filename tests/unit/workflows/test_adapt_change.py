@@ -15,7 +15,11 @@ from tests.builders import profile_table
 from tests.ticks import SETTINGS, calm, ports, tick
 from workflows.adapt import Ports, TickSettings, adapt
 from workflows.audit import changes_s, resolved, same_plan
-from workflows.recording import Tick, format_json, read_tick
+from workflows.recorded import Tick
+from workflows.recording import (
+    format_json,
+    read_tick,
+)
 
 
 class Steady:

@@ -21,7 +21,11 @@ from workflows import audit
 from workflows.adapt import adapt
 from workflows.metrics import TickMetrics
 from workflows.numbers import NUMBERS
-from workflows.recording import Tick, format_json, read_tick
+from workflows.recorded import Tick
+from workflows.recording import (
+    format_json,
+    read_tick,
+)
 
 
 def under(around: Ports, load_rps: float) -> Ports:

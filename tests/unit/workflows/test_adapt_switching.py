@@ -15,7 +15,7 @@ from serving.state import read_state, write_state
 from tests.builders import profile_table
 from tests.ticks import SETTINGS, calm, ports, services, tick
 from workflows.adapt import Ports, TickSettings, adapt
-from workflows.recording import Tick
+from workflows.recorded import Tick
 
 
 def settled(load_rps: float = 20.0) -> Ports:

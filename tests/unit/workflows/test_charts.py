@@ -22,7 +22,11 @@ from tests.recordings import (
     tick,
 )
 from workflows import charts
-from workflows.recording import Decided, Outcome, Sample
+from workflows.recorded import (
+    Decided,
+    Outcome,
+    Sample,
+)
 from workflows.series import by_second, running_capacity, spans_of, used_plans
 from workflows.summary import summarize_run
 

@@ -17,7 +17,7 @@ from workflows.cron import check_cron, make_cron
 from workflows.cron_metrics import MAX_ROWS, NAMESPACE
 from workflows.metrics import TickMetrics
 from workflows.numbers import NUMBERS, write_numbers
-from workflows.recording import Tick
+from workflows.recorded import Tick
 
 
 def template_of(pipeline: Pipeline, folder: Any = None) -> dict[str, Any]:

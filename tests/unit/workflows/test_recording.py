@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from penstock.errors import DomainError, SpecError, UserError
 from tests.recordings import recording, request, run_info, sample, simulated, tick
+from workflows.recorded import Request
 from workflows.recording import (
     COLUMNS,
     FAULTS_SHOWN,
-    Request,
     append_line,
     format_json,
     format_requests,

@@ -17,7 +17,11 @@ from penstock.errors import UserError
 from penstock.spec import format_pipeline
 from profiles.table import save
 from tests.recordings import document, profiled, simulated, tick, write_example
-from workflows.recording import Decided, format_json, write_recording
+from workflows.recorded import Decided
+from workflows.recording import (
+    format_json,
+    write_recording,
+)
 from workflows.report import DOCUMENT, build_report, gather, render
 from workflows.summary import read_runs, summarize, write_summary
 

@@ -9,7 +9,11 @@ import pytest
 
 from penstock.errors import SpecError, UserError
 from tests.recordings import recording, request, run_info, sample, simulated, tick, write_example
-from workflows.recording import Durations, format_json, write_recording
+from workflows.recorded import Durations
+from workflows.recording import (
+    format_json,
+    write_recording,
+)
 from workflows.summary import (
     RunSummary,
     accuracy,

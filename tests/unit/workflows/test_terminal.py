@@ -13,7 +13,13 @@ from penstock.domain import Forecast, Load, Slo
 from penstock.edges import graph_of_edges
 from penstock.progress import Progress
 from tests.builders import option, pipeline, plan, promise, stage
-from workflows.recording import Decided, Durations, Outcome, Request, Tick
+from workflows.recorded import (
+    Decided,
+    Durations,
+    Outcome,
+    Request,
+    Tick,
+)
 from workflows.terminal import Board, following, load_table, plan_table, tick_line
 
 
